@@ -1,0 +1,65 @@
+"""The libraries of the distribution as Bazel targets: `@system//:fmt` and so on.
+
+Each target carries what pkg-config says about linking. The headers are in the compiler's own include path, so a
+target has none of its own, and forgetting a dependency shows at link time only. `tools/layers` checks that each
+library is included where it may be.
+"""
+
+# Target -> pkg-config modules. An empty list is a library of headers alone that ships no .pc file.
+_LIBRARIES = {
+    "absl": [
+        "absl_status",
+        "absl_statusor",
+        "absl_flat_hash_map",
+        "absl_flat_hash_set",
+        "absl_inlined_vector",
+        "absl_hash",
+        "absl_strings",
+    ],
+    "benchmark": ["benchmark"],
+    "cares": ["libcares"],
+    "cli11": [],
+    "fmt": ["fmt"],
+    "gmock": ["gmock"],
+    "gtest": ["gtest"],
+    "gtest_main": ["gtest_main"],
+    "libevent": ["libevent_core"],
+    "nghttp2": ["libnghttp2"],
+    "protobuf": ["protobuf"],
+    "rapidjson": ["RapidJSON"],
+    "re2": ["re2"],
+    "yaml_cpp": ["yaml-cpp"],
+}
+
+_HEADER_ONLY = {"cli11": "/usr/include/CLI/CLI.hpp"}
+
+def _pkg_config(repository_ctx, kind, modules):
+    result = repository_ctx.execute(["pkg-config", kind] + modules)
+    if result.return_code != 0:
+        fail("pkg-config does not know %s; run tools/setup.\n%s" % (" ".join(modules), result.stderr))
+    return [flag for flag in result.stdout.strip().split(" ") if flag]
+
+def _system_libraries_impl(repository_ctx):
+    if not repository_ctx.which("pkg-config"):
+        fail("pkg-config is missing; run tools/setup.")
+    rules = ["package(default_visibility = [\"//visibility:public\"])"]
+    for name in sorted(_LIBRARIES):
+        modules = _LIBRARIES[name]
+        if name in _HEADER_ONLY and not repository_ctx.path(_HEADER_ONLY[name]).exists:
+            fail("%s is missing; run tools/setup." % _HEADER_ONLY[name])
+        linkopts = _pkg_config(repository_ctx, "--libs", modules) if modules else []
+        defines = [
+            flag[2:]
+            for flag in (_pkg_config(repository_ctx, "--cflags-only-other", modules) if modules else [])
+            if flag.startswith("-D")
+        ]
+        rules.append("cc_library(name = %r, linkopts = %r, defines = %r)" % (name, linkopts, defines))
+    repository_ctx.file("BUILD.bazel", "\n".join(rules) + "\n")
+    repository_ctx.file("WORKSPACE", "workspace(name = \"system\")\n")
+
+system_libraries = repository_rule(
+    implementation = _system_libraries_impl,
+    doc = "Makes one cc_library for each library of the distribution that Gatehouse uses.",
+    # Asked again by each new Bazel server, so that an upgraded package is noticed.
+    local = True,
+)
