@@ -1,8 +1,8 @@
 """The libraries of the distribution as Bazel targets: `@system//:fmt` and so on.
 
 Each target carries what pkg-config says about linking. The headers are in the compiler's own include path, so a
-target has none of its own, and forgetting a dependency shows at link time only. `tools/layers` checks that each
-library is included where it may be.
+target has none of its own (but for RapidJSON), and forgetting a dependency shows at link time only. `tools/layers`
+checks that each library is included where it may be.
 """
 
 # Target -> pkg-config modules. An empty list is a library of headers alone that ships no .pc file.
@@ -26,7 +26,6 @@ _LIBRARIES = {
     "libevent": ["libevent_core"],
     "nghttp2": ["libnghttp2"],
     "protobuf": ["protobuf"],
-    "rapidjson": ["RapidJSON"],
     "re2": ["re2"],
     "yaml_cpp": ["yaml-cpp"],
 }
@@ -39,10 +38,30 @@ def _pkg_config(repository_ctx, kind, modules):
         fail("pkg-config does not know %s; run tools/setup.\n%s" % (" ".join(modules), result.stderr))
     return [flag for flag in result.stdout.strip().split(" ") if flag]
 
+# clang 19 rejects this line of RapidJSON's (assigning a const member, in a function that nobody calls), g++ does not.
+_RAPIDJSON_ASSIGNMENT = "GenericStringRef& operator=(const GenericStringRef& rhs) { s = rhs.s; length = rhs.length; }"
+_RAPIDJSON_NO_ASSIGNMENT = "GenericStringRef& operator=(const GenericStringRef& rhs) = delete;"
+
+def _copy_rapidjson(repository_ctx):
+    if not repository_ctx.path("/usr/include/rapidjson/document.h").exists:
+        fail("RapidJSON is missing; run tools/setup.")
+    repository_ctx.execute(["mkdir", "include"])
+    repository_ctx.execute(["cp", "-r", "/usr/include/rapidjson", "include/"])
+    document = repository_ctx.read("include/rapidjson/document.h")
+    repository_ctx.file(
+        "include/rapidjson/document.h",
+        document.replace(_RAPIDJSON_ASSIGNMENT, _RAPIDJSON_NO_ASSIGNMENT),
+        executable = False,
+    )
+
 def _system_libraries_impl(repository_ctx):
     if not repository_ctx.which("pkg-config"):
         fail("pkg-config is missing; run tools/setup.")
-    rules = ["package(default_visibility = [\"//visibility:public\"])"]
+    _copy_rapidjson(repository_ctx)
+    rules = [
+        "package(default_visibility = ['//visibility:public'])",
+        "cc_library(name = 'rapidjson', hdrs = glob(['include/rapidjson/**']), includes = ['include'])",
+    ]
     for name in sorted(_LIBRARIES):
         modules = _LIBRARIES[name]
         if name in _HEADER_ONLY and not repository_ctx.path(_HEADER_ONLY[name]).exists:
