@@ -1,0 +1,90 @@
+#include "source/base/timer_wheel.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace gatehouse {
+
+void TimerWheel::Place(Timer& timer, int64_t tick) {
+  timer.Unlink();
+  // A deadline that has passed fires at the next tick; one beyond the wheel is looked at again when
+  // its last slot comes up.
+  tick = std::max(tick, tick_ + 1);
+  const int64_t distance = tick - tick_;
+  int level = 0;
+  while (level < kLevels - 1 && distance >= int64_t{1} << (kBits * (level + 1))) ++level;
+  const int64_t reach = (int64_t{1} << (kBits * kLevels)) - (int64_t{1} << (kBits * (kLevels - 1)));
+  if (distance > reach) tick = tick_ + reach;
+  timer.slot_tick_ = tick;
+  const int slot = static_cast<int>((tick >> (kBits * level)) & (kSlots - 1));
+  slots_[level][slot].PushBack(timer);
+  used_[level][slot / 64] |= uint64_t{1} << (slot % 64);
+}
+
+void TimerWheel::FireSlot(IntrusiveList<Timer>& slot, TimePoint now) {
+  // What callbacks arm lands in later slots; what they destroy unlinks itself from `due`.
+  IntrusiveList<Timer> due;
+  due.TakeAll(slot);
+  while (Timer* timer = due.PopFront()) {
+    if (timer->deadline_ == kNever) continue;
+    if (timer->deadline_ > now) {
+      Place(*timer, TickAfter(timer->deadline_));
+      continue;
+    }
+    timer->deadline_ = kNever;
+    timer->fire_(timer->owner_);
+  }
+}
+
+void TimerWheel::Cascade(int level) {
+  const int slot = static_cast<int>((tick_ >> (kBits * level)) & (kSlots - 1));
+  if (slot == 0 && level + 1 < kLevels) Cascade(level + 1);
+  used_[level][slot / 64] &= ~(uint64_t{1} << (slot % 64));
+  IntrusiveList<Timer> moving;
+  moving.TakeAll(slots_[level][slot]);
+  while (Timer* timer = moving.PopFront()) {
+    if (timer->deadline_ == kNever) continue;
+    // Place() counts from tick_, whose slot on level 0 is processed right after this.
+    --tick_;
+    Place(*timer, TickAfter(timer->deadline_));
+    ++tick_;
+  }
+}
+
+void TimerWheel::Advance(TimePoint now) {
+  const int64_t target = TickOf(now);
+  while (tick_ < target) {
+    // Nothing linked on level 0 before its end: jump.
+    const int64_t next = TickOf(std::min(NextDue(), now));
+    tick_ = std::clamp(next, tick_ + 1, target);
+    const int slot = static_cast<int>(tick_ & (kSlots - 1));
+    if (slot == 0) Cascade(1);
+    if ((used_[0][slot / 64] >> (slot % 64) & 1) == 0) continue;
+    used_[0][slot / 64] &= ~(uint64_t{1} << (slot % 64));
+    FireSlot(slots_[0][slot], now);
+  }
+}
+
+TimePoint TimerWheel::NextDue() const {
+  // The next used slot of level 0 within this round, else the round's end if a higher level holds
+  // anything: that is when it cascades.
+  const int64_t first = tick_ + 1;
+  const int64_t round_end = (tick_ | (kSlots - 1)) + 1;
+  for (int64_t tick = first; tick < round_end;) {
+    const int slot = static_cast<int>(tick & (kSlots - 1));
+    const uint64_t word = used_[0][slot / 64] >> (slot % 64);
+    if (word != 0) {
+      tick += std::countr_zero(word);
+      return TimePoint(Duration(tick << kTickShift));
+    }
+    tick += 64 - slot % 64;
+  }
+  for (const auto& level : used_) {
+    for (uint64_t word : level) {
+      if (word != 0) return TimePoint(Duration(round_end << kTickShift));
+    }
+  }
+  return kNever;
+}
+
+}  // namespace gatehouse
