@@ -1,0 +1,78 @@
+"""What is measured: a table. A scenario of a new protocol is a row with another `front` (and, when
+loadgen does not speak it, another `generator`); peers that do not serve that front are skipped."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    name: str
+    title: str
+    kind: str              # which function of measure.py measures it, a key of FIGURES
+    load: tuple            # arguments of the generator
+    front: str = "h1"
+    generator: str = "loadgen"
+    target: str = ""       # what the gateway is to reach, and the goal after that
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """The number that a kind of scenario is about; less is better."""
+    key: str
+    title: str
+    digits: int = 1
+
+
+FIGURES = {
+    "throughput": Figure("cpu_us", "CPU us/request"),
+    "latency": Figure("p99_us", "p99 us", 0),
+    "idle": Figure("kib_per_connection", "KiB/connection", 2),
+    "instructions": Figure("instructions", "user instructions/request", 0),
+    "syscalls": Figure("syscalls", "system calls/request", 2),
+}
+
+_SMALL = ("--path", "/small")
+_JSON = ("--path", "/json", "--headers", "browser")
+
+SCENARIOS = {s.name: s for s in (
+    Scenario("h1_small", "GET, 200-byte answer, 64 keep-alive connections", "throughput", _SMALL,
+             target="ratio 0.85, goal 0.75 and within 1.25 of the forwarder"),
+    Scenario("h1_json", "GET with 12 browser headers, 1 KiB JSON", "throughput", _JSON,
+             target="ratio 0.85, goal 0.75 and within 1.25 of the forwarder"),
+    Scenario("h1_64k", "GET, 64 KiB body", "throughput", ("--path", "/64k"),
+             target="ratio 1.0, goal 0.8"),
+    Scenario("h1_1m", "GET, 1 MiB body, 16 connections", "throughput",
+             ("--path", "/1m", "--connections", "16"), target="ratio 1.0, goal 0.6"),
+    Scenario("h1_upload16k", "POST of 16 KiB", "throughput",
+             ("--path", "/upload", "--post", "16384"), target="ratio 1.0, goal 0.85"),
+    Scenario("h1_newconn", "GET, 200-byte answer, a new connection per request", "throughput",
+             _SMALL + ("--new-connection",), target="ratio 1.0, goal 0.85"),
+    Scenario("h1_p99", "latency of h1_small at half of the slowest proxy's saturation rate",
+             "latency", _SMALL, target="ratio 1.0, goal 0.8"),
+    Scenario("h1_idle", "memory per idle keep-alive connection, 10 000 of them", "idle",
+             _SMALL + ("--idle", "10000"), target="1.0 KiB, goal 0.45"),
+    Scenario("h1_small_instructions", "user-space instructions of h1_small (callgrind)",
+             "instructions", _SMALL, target="14 000, goal 9 000"),
+    Scenario("h1_json_instructions", "user-space instructions of h1_json (callgrind)",
+             "instructions", _JSON, target="26 000, goal 18 000"),
+    Scenario("h1_small_syscalls", "system calls of h1_small (strace)", "syscalls", _SMALL),
+    Scenario("h1_json_syscalls", "system calls of h1_json (strace)", "syscalls", _JSON),
+)}
+
+GROUPS = {
+    "all": list(SCENARIOS),
+    "throughput": [s.name for s in SCENARIOS.values() if s.kind == "throughput"],
+    "instructions": [s.name for s in SCENARIOS.values() if s.kind == "instructions"],
+    "syscalls": [s.name for s in SCENARIOS.values() if s.kind == "syscalls"],
+    "quick": ["h1_small", "h1_json"],
+}
+
+
+def select(words):
+    """Scenario names from a comma list of names and groups; raises KeyError with the unknown one."""
+    names = []
+    for word in words.split(","):
+        for name in GROUPS.get(word) or [word]:
+            if SCENARIOS[name].name not in names:
+                names.append(name)
+    return names
