@@ -183,3 +183,23 @@ def gatehouse_proto_library(name, srcs, deps = [], visibility = ["//visibility:p
         copts = ["-w"],
         **kwargs
     )
+
+def gatehouse_py_test(name, src, data = [], size = "small", args = [], **kwargs):
+    """A file of unittest cases, run by the system's python3.
+
+    Args:
+      name: x_test for x_test.py.
+      src: the file. It can import its neighbours that are in `data` by their bare names.
+      data: programs and files that it uses, and Python files that it imports.
+      size: as for py_test.
+      args: further arguments, as to unittest.main().
+      **kwargs: as for sh_test. Tests that start real peers carry tags = ["integration"].
+    """
+    native.sh_test(
+        name = name,
+        size = size,
+        srcs = ["//tools/bazel:py_test_main.py"],
+        args = ["$(rootpath %s)" % src] + args,
+        data = [src] + data,
+        **kwargs
+    )
