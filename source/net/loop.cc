@@ -38,8 +38,11 @@ FdEvents::FdEvents(Loop& loop, int fd, void* owner, Callback callback, Trigger t
   registered_ = event_add(&event_, nullptr) == 0;
 }
 
-FdEvents::~FdEvents() {
+FdEvents::~FdEvents() { Unregister(); }
+
+void FdEvents::Unregister() {
   if (registered_) event_del(&event_);
+  registered_ = false;
 }
 
 void FdEvents::OnEvent(int /*fd*/, short what, void* self) {

@@ -45,6 +45,8 @@ class FdEvents {
   ~FdEvents();
   FdEvents(const FdEvents&) = delete;
   FdEvents& operator=(const FdEvents&) = delete;
+  // No callback comes any more. Before the descriptor is closed.
+  void Unregister();
   // False when the kernel refused to watch it (a regular file, or out of memory).
   [[nodiscard]] bool registered() const { return registered_; }
 

@@ -1,0 +1,54 @@
+// ListenSocket: one worker's own SO_REUSEPORT socket of one listener address.
+//
+// Owner: the worker's listener, on its loop. Accepts in batches. Out of file descriptors it sheds:
+// a spare descriptor is given up to accept and close, so that clients see a closed connection at
+// once and the loop does not spin.
+#pragma once
+
+#include <cstdint>
+
+#include "source/base/status.h"
+#include "source/base/timer_wheel.h"
+#include "source/net/address.h"
+#include "source/net/loop.h"
+
+namespace gatehouse::net {
+
+// Opens a listening socket (non-blocking, SO_REUSEPORT, TCP_NODELAY for what it accepts). `where`
+// starts the error message.
+[[nodiscard]] absl::StatusOr<int> OpenListenSocket(const Address& address, int backlog);
+// The address that a listening socket has: tells the port when 0 was asked for.
+[[nodiscard]] Address LocalAddress(int fd);
+
+class ListenSocket {
+ public:
+  struct Callbacks {
+    void* owner;
+    // A new connection: non-blocking descriptor, which the callee owns from here.
+    void (*accepted)(void* owner, int fd, const Address& peer);
+    // A connection was closed at once since no descriptor was left for it.
+    void (*shed)(void* owner);
+  };
+
+  // Owns `fd`.
+  ListenSocket(Loop& loop, int fd, Callbacks callbacks);
+  ~ListenSocket();
+  ListenSocket(const ListenSocket&) = delete;
+  ListenSocket& operator=(const ListenSocket&) = delete;
+
+  [[nodiscard]] int fd() const { return fd_; }
+
+ private:
+  void Accept();
+  bool Shed();
+
+  static constexpr int kBatch = 64;
+
+  Loop& loop_;
+  int fd_;
+  int spare_fd_;
+  Callbacks callbacks_;
+  FdEvents events_;
+};
+
+}  // namespace gatehouse::net

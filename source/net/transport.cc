@@ -1,0 +1,153 @@
+#include "source/net/transport.h"
+
+#include <netinet/tcp.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace gatehouse::net {
+namespace {
+
+constexpr size_t kMaxReadSlabs = 17;
+constexpr size_t kMaxWritePieces = 64;
+// Below this, the room behind the last slice is not worth a read of its own.
+constexpr size_t kMinTailRoom = 2048;
+
+}  // namespace
+
+PlainTransport::PlainTransport(Loop& loop, int fd)
+    : loop_(loop), fd_(fd), events_(loop, fd, this, [](void* self, Ready ready) {
+        static_cast<PlainTransport*>(self)->Notify(ready);
+      }) {}
+
+PlainTransport::~PlainTransport() {
+  events_.Unregister();
+  close(fd_);
+}
+
+std::unique_ptr<PlainTransport> PlainTransport::Connect(Loop& loop, const Address& to, int* error) {
+  const int fd = socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+  if (fd < 0) {
+    *error = errno;
+    return nullptr;
+  }
+  const int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  if (connect(fd, to.raw(), to.raw_size()) != 0 && errno != EINPROGRESS) {
+    *error = errno;
+    close(fd);
+    return nullptr;
+  }
+  auto transport = std::make_unique<PlainTransport>(loop, fd);
+  transport->may_write_ = false;
+  return transport;
+}
+
+int PlainTransport::ConnectError() {
+  int error = 0;
+  socklen_t size = sizeof(error);
+  if (getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
+  return error;
+}
+
+IoStatus PlainTransport::Read(Chain& into, size_t limit) {
+  iovec pieces[kMaxReadSlabs];
+  Slab* slabs[kMaxReadSlabs];
+  size_t piece_count = 0;
+  size_t slab_count = 0;
+  size_t asked = 0;
+  const size_t tail = into.TailRoom();
+  if (tail >= std::min(limit, kMinTailRoom)) {
+    pieces[piece_count++] = {into.Reserve(tail, loop_.slabs()), tail};
+    asked += tail;
+  }
+  while (asked < limit && piece_count < kMaxReadSlabs) {
+    Slab* slab = loop_.slabs().Get();
+    slabs[slab_count++] = slab;
+    pieces[piece_count++] = {slab->data(), slab->size};
+    asked += slab->size;
+  }
+  const bool has_tail = piece_count > slab_count;
+  ssize_t got;
+  do {
+    got = piece_count == 1 ? recv(fd_, pieces[0].iov_base, pieces[0].iov_len, 0)
+                           : readv(fd_, pieces, static_cast<int>(piece_count));
+  } while (got < 0 && errno == EINTR);
+  const int error = errno;
+
+  size_t left = got > 0 ? static_cast<size_t>(got) : 0;
+  if (has_tail && left > 0) {
+    const size_t taken = std::min(left, pieces[0].iov_len);
+    into.Commit(taken);
+    left -= taken;
+  }
+  for (size_t i = 0; i < slab_count; ++i) {
+    if (left == 0) {
+      loop_.slabs().Put(slabs[i]);
+      continue;
+    }
+    const size_t taken = std::min<size_t>(left, slabs[i]->size);
+    Slice slice(slabs[i], slabs[i]->data(), 0);
+    slice.Extend(taken);
+    into.Append(std::move(slice));
+    left -= taken;
+  }
+
+  if (got > 0) {
+    // A short read says that nothing more is there, unless the end of file is.
+    if (static_cast<size_t>(got) < asked && !hangup_) may_read_ = false;
+    return IoStatus::kOk;
+  }
+  if (got == 0) {
+    may_read_ = false;
+    return IoStatus::kEof;
+  }
+  may_read_ = false;
+  return error == EAGAIN || error == EWOULDBLOCK ? IoStatus::kWouldBlock : IoStatus::kError;
+}
+
+IoStatus PlainTransport::Write(Chain& from) {
+  bool wrote = false;
+  while (!from.empty()) {
+    iovec pieces[kMaxWritePieces];
+    const size_t count = from.Gather(pieces, kMaxWritePieces);
+    size_t asked = 0;
+    for (size_t i = 0; i < count; ++i) asked += pieces[i].iov_len;
+    ssize_t sent;
+    do {
+      if (count == 1) {
+        sent = send(fd_, pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL);
+      } else {
+        msghdr message{};
+        message.msg_iov = pieces;
+        message.msg_iovlen = count;
+        sent = sendmsg(fd_, &message, MSG_NOSIGNAL);
+      }
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0) {
+      may_write_ = false;
+      if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        return wrote ? IoStatus::kOk : IoStatus::kWouldBlock;
+      }
+      return IoStatus::kError;
+    }
+    from.RemovePrefix(static_cast<size_t>(sent));
+    wrote = true;
+    if (static_cast<size_t>(sent) < asked) {
+      may_write_ = false;
+      break;
+    }
+  }
+  return IoStatus::kOk;
+}
+
+void PlainTransport::Shutdown() { shutdown(fd_, SHUT_WR); }
+
+void PlainTransport::Abort() {
+  const linger now{1, 0};
+  setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+}  // namespace gatehouse::net

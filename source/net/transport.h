@@ -1,0 +1,99 @@
+// Transport: the byte stream of one connection (plain TCP here; TLS and the pipes of tests are
+// others). Virtual, called once per readiness event, never per byte.
+//
+// Owner: a downstream or upstream connection, on one loop. Readiness is edge-triggered: the
+// callback of SetReady() tells of a change, may_read() and may_write() tell the state. The callback
+// is the last thing that a transport does in an event: the owner may destroy it (at the end of the
+// turn, by Loop::Bury).
+//
+//   size_t got = 0;
+//   switch (transport.Read(chain, 16384)) { case IoStatus::kOk: ... }
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "source/base/chain.h"
+#include "source/net/address.h"
+#include "source/net/loop.h"
+
+namespace gatehouse::net {
+
+enum class IoStatus : uint8_t {
+  kOk,          // some bytes moved
+  kWouldBlock,  // none now; the callback comes when there may be
+  kEof,         // Read: the peer has sent its last byte
+  kError,       // the connection is dead
+};
+
+class Transport {
+ public:
+  using ReadyCallback = FdEvents::Callback;
+
+  virtual ~Transport() = default;
+  Transport() = default;
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+
+  // One read of up to about `limit` bytes, appended to `into`.
+  [[nodiscard]] virtual IoStatus Read(Chain& into, size_t limit) = 0;
+  // Writes from the front of `from` until it is empty or the peer takes no more; what was taken is
+  // removed. kOk also when some is left.
+  [[nodiscard]] virtual IoStatus Write(Chain& from) = 0;
+  // No more will be written; reading goes on.
+  virtual void Shutdown() = 0;
+  // Closing will tell the peer that something went wrong (RST), and drop what was not sent.
+  virtual void Abort() = 0;
+  // Zero once a connect succeeded, else errno. Asked when write-ready for the first time.
+  [[nodiscard]] virtual int ConnectError() = 0;
+
+  void SetReady(void* owner, ReadyCallback callback) {
+    owner_ = owner;
+    callback_ = callback;
+  }
+  [[nodiscard]] bool may_read() const { return may_read_; }
+  [[nodiscard]] bool may_write() const { return may_write_; }
+
+ protected:
+  void Notify(Ready ready) {
+    may_read_ |= ready.read || ready.hangup;
+    may_write_ |= ready.write;
+    hangup_ |= ready.hangup;
+    if (callback_ != nullptr) callback_(owner_, ready);
+  }
+
+  bool may_read_ = false;
+  bool may_write_ = true;
+  bool hangup_ = false;  // end of file is near: a short read is not the last one
+
+ private:
+  void* owner_ = nullptr;
+  ReadyCallback callback_ = nullptr;
+};
+
+// A TCP socket. Owns the descriptor.
+class PlainTransport final : public Transport {
+ public:
+  // `fd` is non-blocking.
+  PlainTransport(Loop& loop, int fd);
+  // Starts to connect. On failure `error` is errno and the result null; otherwise ConnectError()
+  // tells how it went when the transport becomes write-ready.
+  [[nodiscard]] static std::unique_ptr<PlainTransport> Connect(Loop& loop, const Address& to,
+                                                               int* error);
+  ~PlainTransport() override;
+
+  [[nodiscard]] IoStatus Read(Chain& into, size_t limit) override;
+  [[nodiscard]] IoStatus Write(Chain& from) override;
+  void Shutdown() override;
+  void Abort() override;
+  [[nodiscard]] int ConnectError() override;
+  [[nodiscard]] int fd() const { return fd_; }
+  [[nodiscard]] bool registered() const { return events_.registered(); }
+
+ private:
+  Loop& loop_;
+  int fd_;
+  FdEvents events_;
+};
+
+}  // namespace gatehouse::net
