@@ -1,8 +1,9 @@
 // main() of a fuzz target in a normal build.
 //
-// Runs LLVMFuzzerTestOneInput over every seed file named on the command line, then over inputs mutated from those
-// seeds. The random numbers start from a constant, so a failure comes back on the next run. The input that was being
-// run when the process died is printed in hex. With --config=fuzz libFuzzer takes this file's place.
+// Runs LLVMFuzzerTestOneInput over every seed file named on the command line, then over inputs
+// mutated from those seeds. The random numbers start from a constant, so a failure comes back on
+// the next run. The input that was being run when the process died is printed in hex. With
+// --config=fuzz libFuzzer takes this file's place.
 //
 //   x_fuzz [--mutations=4000] [FILE...]
 
@@ -59,11 +60,18 @@ class Random {
 };
 
 // Bytes that parsers branch on.
-constexpr std::string_view kTokens[] = {
-    "\r\n", "\n",  "\r\n\r\n", ":",    ": ",   " ",    "\t",     "/",    "//",
-    "..",   "%2f", "%00",      "%",    "?",    "#",    ",",      ";",    "=",
-    "\"",   "\\",  "{",        "}",    "[",    "]",    "-1",     "0",    "18446744073709551616",
-    "\xff", "\x80", "\xc0\xaf", "chunked", "close", "HTTP/1.1", "*", "null", "1e999"};
+constexpr std::string_view kTokens[] = {"\r\n",    "\n",    "\r\n\r\n",
+                                        ":",       ": ",    " ",
+                                        "\t",      "/",     "//",
+                                        "..",      "%2f",   "%00",
+                                        "%",       "?",     "#",
+                                        ",",       ";",     "=",
+                                        "\"",      "\\",    "{",
+                                        "}",       "[",     "]",
+                                        "-1",      "0",     "18446744073709551616",
+                                        "\xff",    "\x80",  "\xc0\xaf",
+                                        "chunked", "close", "HTTP/1.1",
+                                        "*",       "null",  "1e999"};
 
 std::string Piece(Random& random, const std::string& from) {
   if (from.empty()) return {};

@@ -19,17 +19,21 @@ _WARNINGS = [
     "-Wvla",
     # A designated initialiser that leaves members at their default is how options are written here.
     "-Wno-missing-field-initializers",
-    # g++ 12 sees overlaps and overruns inside std::string that are not there (GCC bugs 105329 and 105651).
-    "-Wno-restrict",
-    "-Wno-stringop-overflow",
+]
+
+# g++ 12 sees overlaps and overruns inside std::string that are not there (GCC bugs 105329 and 105651).
+_GCC_FALSE_ALARMS = [
     "-Wno-array-bounds",
     "-Wno-maybe-uninitialized",
-    # The names above are g++'s; clang is to pass over those that it does not know.
-    "-Wno-unknown-warning-option",
+    "-Wno-restrict",
+    "-Wno-stringop-overflow",
 ]
 
 def _copts(extra):
     return _WARNINGS + select({
+        "//tools/bazel:clang": [],
+        "//conditions:default": _GCC_FALSE_ALARMS,
+    }) + select({
         "//tools/bazel:warnings_are_not_errors": [],
         "//conditions:default": ["-Werror"],
     }) + select({
