@@ -1,0 +1,135 @@
+// FilterContext: what a filter may see and change of the exchange that it runs in.
+//
+// Owner: the Exchange. Thread: its loop. Valid during a hook or continuation; views that it gives
+// stay valid until the exchange ends. It is a plain struct of references, not an interface.
+#pragma once
+
+#include <cstdint>
+#include <new>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include "source/base/arena.h"
+#include "source/filters/verdict.h"
+#include "source/http/message.h"
+#include "source/net/address.h"
+#include "source/net/loop.h"
+#include "source/observe/counters.h"
+#include "source/observe/log_record.h"
+#include "source/upstream/callout.h"
+
+namespace gatehouse::filters {
+
+// Facts about the exchange, filled in as it goes.
+struct ExchangeFacts {
+  net::IpAddress client_ip{};         // the client's, behind trusted proxies
+  net::Address peer;                  // the connection's other end
+  bool peer_trusted = false;          // it is a trusted proxy
+  std::string_view listener;
+  std::string_view table;             // empty before routing
+  std::string_view route;
+  std::string_view cluster;
+  std::string_view upstream_address;  // of the last attempt
+  std::string_view original_path;     // with its query, as it came
+  std::string_view request_id;
+  std::string_view trace_id;          // 32 hex digits
+  std::string_view traceparent;       // as it goes upstream
+  bool echo_request_id = true;
+};
+
+// Something a filter notes for those after it and for the log, such as a verified claim.
+struct Note {
+  std::string_view key;
+  std::string_view value;
+  const Note* next;
+};
+
+class FilterContext {
+ public:
+  FilterContext(net::Loop& loop, Arena& arena, http::RequestHead& request,
+                http::ResponseHead& response)
+      : loop_(loop), arena_(arena), request_(request), response_(response) {}
+  FilterContext(const FilterContext&) = delete;
+  FilterContext& operator=(const FilterContext&) = delete;
+
+  [[nodiscard]] http::HeaderMap& request() { return request_.headers; }
+  [[nodiscard]] http::HeaderMap& response() { return response_.headers; }
+  [[nodiscard]] http::RequestHead& request_head() { return request_; }
+  [[nodiscard]] http::ResponseHead& response_head() { return response_; }
+  [[nodiscard]] http::HeaderMap& request_trailers() { return *request_trailers_; }
+  [[nodiscard]] http::HeaderMap& response_trailers() { return *response_trailers_; }
+  // Memory that lives as long as the exchange.
+  [[nodiscard]] Arena& arena() { return arena_; }
+  [[nodiscard]] net::Loop& loop() { return loop_; }
+  [[nodiscard]] TimePoint now() const { return loop_.Now(); }
+  [[nodiscard]] ExchangeFacts& facts() { return facts_; }
+  [[nodiscard]] observe::CounterBlock& counters() { return *counters_; }
+
+  void SetNote(std::string_view key, std::string_view value) {
+    notes_ = arena_.New<Note>(Note{arena_.Copy(key), arena_.Copy(value), notes_});
+  }
+  // Empty when there is none.
+  [[nodiscard]] std::string_view GetNote(std::string_view key) const {
+    for (const Note* note = notes_; note != nullptr; note = note->next) {
+      if (note->key == key) return note->value;
+    }
+    return {};
+  }
+  // Marks the access log line.
+  void AddFlag(observe::LogFlag flag) { flags_ |= static_cast<uint32_t>(flag); }
+  // This filter's hooks are not called any more for this exchange, but for OnFinish.
+  void Leave() { leave_ = true; }
+
+  // Sends a side request and goes on with `then(const upstream::CalloutResult&) -> Verdict`, called
+  // from the loop, once, and never after the exchange has ended. `then` is kept in the arena: it may
+  // hold references to the call, the filter and this context, nothing with a destructor. What the
+  // request refers to must live in the arena or longer.
+  template <typename Then>
+  Verdict Await(const upstream::CalloutRequest& request, Then then) {
+    static_assert(std::is_trivially_destructible_v<Then>);
+    continuation_ = arena_.New<Then>(std::move(then));
+    resume_ = [](void* continuation, const upstream::CalloutResult& result) -> Verdict {
+      return (*static_cast<Then*>(continuation))(result);
+    };
+    StartCallout(request);
+    return Verdict(Verdict::Kind::kWait);
+  }
+
+ private:
+  friend class FilterRun;
+  using Resume = Verdict (*)(void* continuation, const upstream::CalloutResult& result);
+
+  void StartCallout(const upstream::CalloutRequest& request);  // chain.cc
+
+ public:
+  // For the exchange and the chain, not for filters.
+  void Bind(observe::CounterBlock& counters, upstream::Upstreams& upstreams,
+            http::HeaderMap& request_trailers, http::HeaderMap& response_trailers) {
+    counters_ = &counters;
+    upstreams_ = &upstreams;
+    request_trailers_ = &request_trailers;
+    response_trailers_ = &response_trailers;
+  }
+  [[nodiscard]] uint32_t flags() const { return flags_; }
+  void Reset();
+
+ private:
+  net::Loop& loop_;
+  Arena& arena_;
+  http::RequestHead& request_;
+  http::ResponseHead& response_;
+  http::HeaderMap* request_trailers_ = nullptr;
+  http::HeaderMap* response_trailers_ = nullptr;
+  observe::CounterBlock* counters_ = nullptr;
+  upstream::Upstreams* upstreams_ = nullptr;
+  ExchangeFacts facts_;
+  const Note* notes_ = nullptr;
+  uint32_t flags_ = 0;
+  bool leave_ = false;
+  void* continuation_ = nullptr;
+  Resume resume_ = nullptr;
+  upstream::Callout* callout_ = nullptr;  // in the arena; ended by FilterRun
+};
+
+}  // namespace gatehouse::filters
