@@ -31,12 +31,12 @@ class Random {
   }
   // Uniform in [0, bound). `bound` 0 gives 0.
   [[nodiscard]] uint64_t Below(uint64_t bound) {
-    unsigned __int128 product = static_cast<unsigned __int128>(Next()) * bound;
+    Wide product = static_cast<Wide>(Next()) * bound;
     if (__builtin_expect(static_cast<uint64_t>(product) < bound, 0)) {
       // Lemire's rejection: only here can the result be biased.
       const uint64_t threshold = bound == 0 ? 0 : (0 - bound) % bound;
       while (static_cast<uint64_t>(product) < threshold) {
-        product = static_cast<unsigned __int128>(Next()) * bound;
+        product = static_cast<Wide>(Next()) * bound;
       }
     }
     return static_cast<uint64_t>(product >> 64);
@@ -47,6 +47,8 @@ class Random {
   [[nodiscard]] bool Chance(double probability) { return Unit() < probability; }
 
  private:
+  __extension__ using Wide = unsigned __int128;
+
   Random() = default;
   static uint64_t RotateLeft(uint64_t value, int by) {
     return (value << by) | (value >> (64 - by));

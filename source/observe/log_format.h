@@ -20,16 +20,12 @@
 
 #include "absl/status/statusor.h"
 #include "source/observe/log_record.h"
+#include "source/observe/query_redaction.h"
 
 namespace gatehouse::observe {
 
-// What is logged of a query string.
-enum class QueryLog : uint8_t {
-  kRedacted,  // values of parameters that look like credentials become ***
-  kNames,     // every value becomes ***
-  kNone,      // nothing
-  kFull,      // as it came
-};
+class LogLine;
+
 
 struct LogFormatOptions {
   QueryLog query = QueryLog::kRedacted;
@@ -41,7 +37,7 @@ struct LogFormatOptions {
 class LogClock {
  public:
   // "2026-01-02T03:04:05.678Z"
-  [[nodiscard]] std::string_view Text(int64_t wall_ns);
+  [[nodiscard]] std::string_view Text(int64_t wall_us);
 
  private:
   int64_t second_ = INT64_MIN;
@@ -77,28 +73,29 @@ class LogFormat {
   [[nodiscard]] static std::vector<std::string_view> VariableNames();
 
  private:
+  enum class OpKind : uint8_t;
   struct Op {
-    uint8_t kind = 0;         // literal, or which kind of variable
-    uint8_t variable = 0;
+    OpKind kind;
+    uint8_t variable = 0;     // in the table of variables
     uint32_t begin = 0;       // literal or header name, in text_
     uint32_t size = 0;
   };
-  class Line;
 
-  LogFormat() = default;
+  explicit LogFormat(const LogFormatOptions& options);
   [[nodiscard]] absl::Status AddVariable(std::string_view name);
+  [[nodiscard]] absl::Status AddHeader(std::string_view variable, std::string_view name);
   void AddLiteral(std::string_view text);
-  [[nodiscard]] absl::Status CheckSize() const;
-  void Run(const LogRecord& record, LogClock& clock, Line& line) const;
-  void RunVariable(const Op& op, const LogRecord& record, LogClock& clock, Line& line) const;
-  void WriteQuery(std::string_view query, Line& line) const;
-  [[nodiscard]] bool IsSecret(std::string_view parameter) const;
+  // Ends the line and makes sure that any record fits.
+  [[nodiscard]] absl::Status Finish();
+  void Run(const LogRecord& record, LogClock& clock, LogLine& line) const;
+  void RunOp(const Op& op, const LogRecord& record, LogClock& clock, LogLine& line) const;
+  void WriteUrl(std::string_view path, std::string_view query, LogLine& line) const;
 
   bool json_ = false;
-  QueryLog query_ = QueryLog::kRedacted;
+  QueryRedaction query_;
   std::string text_;
   std::vector<Op> ops_;
-  std::vector<std::string> secrets_;
+  size_t short_value_ = 0;    // bytes of a value that surely leave room for all others
 };
 
 }  // namespace gatehouse::observe

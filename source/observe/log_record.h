@@ -1,8 +1,8 @@
 // LogRecord: what one request leaves behind for the access log. Plain views and numbers.
 //
 // Owner: the exchange fills one on the stack in Finish; views need to live until Write returns.
-// Thread: one worker. A view that is empty and a number that stands at its default are logged as
-// absent ("-" in text, null in JSON).
+// Thread: one worker. An empty view, a status of 0 and a time of -1 are logged as absent ("-" in
+// text, null in JSON).
 #pragma once
 
 #include <cstdint>
@@ -60,7 +60,7 @@ struct LogRecord {
   using HeaderLookup = std::string_view (*)(const void* context, bool response,
                                             std::string_view name);
 
-  int64_t wall_ns = 0;               // when the request began, since 1970, UTC
+  int64_t wall_us = 0;               // when the request began: microseconds since 1970
   std::string_view method;
   std::string_view scheme;
   std::string_view host;

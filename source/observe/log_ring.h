@@ -24,7 +24,7 @@ namespace gatehouse::observe {
 
 class LogRing {
  public:
-  // `bytes` is rounded up to whole pages. Memory is taken as the ring is first filled.
+  // `bytes` is rounded up to a power of two, 32 KiB at least. Memory is taken as it first fills.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<LogRing>> Create(size_t bytes);
   ~LogRing();
   LogRing(const LogRing&) = delete;
@@ -37,7 +37,7 @@ class LogRing {
       seen_tail_ = tail_.load(std::memory_order_acquire);
       if (head - seen_tail_ + bytes > size_) return {};
     }
-    return {data_ + head % size_, bytes};
+    return {data_ + (head & (size_ - 1)), bytes};
   }
   // Publishes the first `bytes` of what was reserved: whole lines. Returns the bytes that wait, by
   // what the producer knows (it may be fewer).
@@ -60,7 +60,7 @@ class LogRing {
   [[nodiscard]] std::string_view Readable() const {
     const uint64_t tail = tail_.load(std::memory_order_relaxed);
     const uint64_t head = head_.load(std::memory_order_acquire);
-    return {data_ + tail % size_, static_cast<size_t>(head - tail)};
+    return {data_ + (tail & (size_ - 1)), static_cast<size_t>(head - tail)};
   }
   void Consume(size_t bytes) {
     tail_.store(tail_.load(std::memory_order_relaxed) + bytes, std::memory_order_release);

@@ -24,6 +24,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -43,20 +44,24 @@ class LogOutput {
   bool Write(uint32_t worker, const LogFormat& format, const LogRecord& record);
 
   [[nodiscard]] const std::string& path() const { return path_; }
+  // Dropped by workers for want of room, and lost by the thread.
   [[nodiscard]] uint64_t lines_dropped() const;
 
  private:
   friend class LogWriter;
   friend class LogThread;
   LogOutput(std::string path, LogThread* thread) : path_(std::move(path)), thread_(thread) {}
+  [[nodiscard]] absl::Status MakeRings(uint32_t workers, size_t bytes);
+  [[gnu::noinline]] void WakeThread(LogRing& ring, uint64_t waiting);
 
   const std::string path_;
   LogThread* const thread_;
-  uint64_t wake_at_ = 0;  // bytes in a ring that are worth waking the thread for
   std::vector<std::unique_ptr<LogRing>> rings_;
+  // The thread tells.
   std::atomic<uint64_t> lines_written_{0};
-  std::atomic<uint64_t> lines_lost_{0};  // dropped by the thread, such as when it stops
+  std::atomic<uint64_t> lines_lost_{0};
   std::atomic<bool> failing_{false};
+  std::atomic<bool> stalled_{false};  // the thread waits for the file itself: do not wake it
 };
 
 class LogWriter {
@@ -96,9 +101,8 @@ class LogWriter {
   [[nodiscard]] Totals totals() const;
 
  private:
-  explicit LogWriter(const Options& options) : options_(options) {}
+  LogWriter() = default;
 
-  const Options options_;
   std::shared_ptr<LogThread> thread_;  // shared with the thread itself: it may outlive a deadline
 };
 

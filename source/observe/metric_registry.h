@@ -30,6 +30,7 @@
 #include <deque>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -149,7 +150,8 @@ class MetricRegistry {
                         std::vector<MetricMember> members);
   uint32_t AcquireInstance(MetricGroup& group, std::span<const std::string_view> labels);
   void ReleaseInstance(MetricGroup& group, uint32_t index);
-  bool Place(MetricGroup& group, MetricInstance& instance);
+  // Index of an instance with slots of its own, or none when all slots are taken.
+  [[nodiscard]] std::optional<uint32_t> PlaceInstance(MetricGroup& group);
 
   Options options_;
   uint32_t slots_ = 1;       // slot 0 is the one that nobody reads

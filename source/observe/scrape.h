@@ -45,6 +45,7 @@ class Scrape {
   size_t group_ = 0;
   size_t member_ = 0;       // first member of the family
   size_t instance_ = 0;
+  bool header_ = false;     // the family's HELP and TYPE are written
   bool quantiles_ = false;  // second family of a histogram
   bool done_ = false;
   std::unique_ptr<HistogramTotal> total_;
