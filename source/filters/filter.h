@@ -3,9 +3,9 @@
 //
 //   class ApiKey {
 //    public:
-//     static constexpr Hooks kHooks = Hooks::kRequestHeaders;      // checked against Call's methods
-//     static absl::StatusOr<ApiKey> Build(const api::ApiKey& config, BuildContext& context);
-//     struct Call {
+//     static constexpr Hooks kHooks = Hooks::kRequestHeaders;      // checked against Call's
+//     methods static absl::StatusOr<ApiKey> Build(const api::ApiKey& config, BuildContext&
+//     context); struct Call {
 //       Verdict OnRequestHeaders(const ApiKey& filter, FilterContext& context) {
 //         auto key = context.request().Get(http::Name::kXApiKey);
 //         if (!key) return Reply{401, "missing_key", "An API key is needed."};
@@ -23,8 +23,8 @@
 //   Verdict OnResponseBody(const F&, FilterContext&, Chain& data, bool end)
 //   Verdict OnResponseTrailers(const F&, FilterContext&)
 //   void OnFinish(const F&, FilterContext&)                    // once, whatever happened
-// A filter sees a response only if the request passed it (or it replied itself), so what it added on
-// the way in it can finish on the way out; local replies pass the response hooks too.
+// A filter sees a response only if the request passed it (or it replied itself), so what it added
+// on the way in it can finish on the way out; local replies pass the response hooks too.
 //
 // A body hook declares what it wants: `static constexpr BodyMode kRequestBody = BodyMode::kStream`
 // (each piece as it comes) or kWhole (once, with all of it; more than `size_t WholeBodyLimit()` of
@@ -65,8 +65,8 @@ constexpr bool Has(Hooks set, Hooks hook) {
 
 enum class BodyMode : uint8_t { kStream, kWhole };
 
-// A built filter with its type taken off: what chains are packed from. Copyable; the filter lives as
-// long as any copy.
+// A built filter with its type taken off: what chains are packed from. Copyable; the filter lives
+// as long as any copy.
 struct AnyFilter {
   using HeadersHook = Verdict (*)(void* call, const void* filter, FilterContext& context);
   using BodyHook = Verdict (*)(void* call, const void* filter, FilterContext& context, Chain& data,
@@ -94,8 +94,8 @@ namespace internal {
 
 // A hook that Call defines but kHooks does not name would never run, and one that kHooks names but
 // Call misspells would be an open door: both are compile errors.
-#define GATEHOUSE_DEFINES_HOOK(trait, method)                                                   \
-  template <typename Call>                                                                      \
+#define GATEHOUSE_DEFINES_HOOK(trait, method) \
+  template <typename Call>                    \
   concept trait = requires { &Call::method; };
 GATEHOUSE_DEFINES_HOOK(DefinesRequestHeaders, OnRequestHeaders)
 GATEHOUSE_DEFINES_HOOK(DefinesRequestBody, OnRequestBody)

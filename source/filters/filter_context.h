@@ -21,21 +21,37 @@
 
 namespace gatehouse::filters {
 
+class FilterRun;
+
+// What the route's path template or regex captured, looked up by name.
+struct Captures {
+  using Find = std::string_view (*)(const void* of, std::string_view name);
+
+  // Empty when there is none of that name.
+  [[nodiscard]] std::string_view Get(std::string_view name) const {
+    return find == nullptr ? std::string_view() : find(of, name);
+  }
+
+  const void* of = nullptr;  // lives as long as the exchange
+  Find find = nullptr;
+};
+
 // Facts about the exchange, filled in as it goes.
 struct ExchangeFacts {
-  net::IpAddress client_ip{};         // the client's, behind trusted proxies
-  net::Address peer;                  // the connection's other end
-  bool peer_trusted = false;          // it is a trusted proxy
+  net::IpAddress client_ip{};  // the client's, behind trusted proxies
+  net::Address peer;           // the connection's other end
+  bool peer_trusted = false;   // it is a trusted proxy
   std::string_view listener;
-  std::string_view table;             // empty before routing
+  std::string_view table;  // empty before routing
   std::string_view route;
   std::string_view cluster;
   std::string_view upstream_address;  // of the last attempt
   std::string_view original_path;     // with its query, as it came
   std::string_view request_id;
-  std::string_view trace_id;          // 32 hex digits
-  std::string_view traceparent;       // as it goes upstream
+  std::string_view trace_id;     // 32 hex digits
+  std::string_view traceparent;  // as it goes upstream
   bool echo_request_id = true;
+  Captures captures;  // none before routing
 };
 
 // Something a filter notes for those after it and for the log, such as a verified claim.
@@ -82,17 +98,16 @@ class FilterContext {
   void Leave() { leave_ = true; }
 
   // Sends a side request and goes on with `then(const upstream::CalloutResult&) -> Verdict`, called
-  // from the loop, once, and never after the exchange has ended. `then` is kept in the arena: it may
-  // hold references to the call, the filter and this context, nothing with a destructor. What the
-  // request refers to must live in the arena or longer.
+  // from the loop, once, and never after the exchange has ended. `then` is kept in the arena: it
+  // may hold references to the call, the filter and this context, nothing with a destructor. What
+  // the request refers to must live in the arena or longer.
   template <typename Then>
   Verdict Await(const upstream::CalloutRequest& request, Then then) {
     static_assert(std::is_trivially_destructible_v<Then>);
-    continuation_ = arena_.New<Then>(std::move(then));
-    resume_ = [](void* continuation, const upstream::CalloutResult& result) -> Verdict {
-      return (*static_cast<Then*>(continuation))(result);
-    };
-    StartCallout(request);
+    StartCallout(request, arena_.New<Then>(std::move(then)),
+                 [](void* continuation, const upstream::CalloutResult& result) -> Verdict {
+                   return (*static_cast<Then*>(continuation))(result);
+                 });
     return Verdict(Verdict::Kind::kWait);
   }
 
@@ -100,7 +115,7 @@ class FilterContext {
   friend class FilterRun;
   using Resume = Verdict (*)(void* continuation, const upstream::CalloutResult& result);
 
-  void StartCallout(const upstream::CalloutRequest& request);  // chain.cc
+  void StartCallout(const upstream::CalloutRequest& request, void* continuation, Resume resume);
 
  public:
   // For the exchange and the chain, not for filters.
@@ -112,6 +127,8 @@ class FilterContext {
     response_trailers_ = &response_trailers;
   }
   [[nodiscard]] uint32_t flags() const { return flags_; }
+  [[nodiscard]] upstream::Upstreams& upstreams() { return *upstreams_; }
+  // As new, for the next exchange; Bind() stays. After FilterRun::Finish().
   void Reset();
 
  private:
@@ -127,9 +144,7 @@ class FilterContext {
   const Note* notes_ = nullptr;
   uint32_t flags_ = 0;
   bool leave_ = false;
-  void* continuation_ = nullptr;
-  Resume resume_ = nullptr;
-  upstream::Callout* callout_ = nullptr;  // in the arena; ended by FilterRun
+  FilterRun* run_ = nullptr;  // while one is under way
 };
 
 }  // namespace gatehouse::filters

@@ -23,6 +23,10 @@ struct Reply {
   std::string_view content_type = {};
   // No body at all (a CORS preflight: 204).
   bool empty = false;
+  // For the problem+json body: its `type` (a URI), and further members as JSON text without the
+  // braces, such as "violated-policies":["burst"].
+  std::string_view problem_type = {};
+  std::string_view problem_members = {};
 };
 
 class [[nodiscard]] Verdict {
