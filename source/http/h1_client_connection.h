@@ -62,10 +62,14 @@ class H1ClientConnection final : public Sender {
   void OnReady(net::Ready ready);
   void Process();
   bool ProcessHead();
+  bool TakeResponseHead();
   bool ProcessBody();
+  bool ReadMore(size_t limit);
   void OnEof();
+  void EndRequest();
+  void EndResponse();
+  void BecomeIdleIfDone();
   void Fail(Error error);
-  void EndIfBothEnded();
   void Close();
   void Flush();
   void EndTurnWork();
@@ -82,6 +86,9 @@ class H1ClientConnection final : public Sender {
   ResponsePlace place_;
   uint32_t exchanges_ = 0;
   uint64_t response_bytes_ = 0;
+  size_t allowed_ = 0;
+  Error pending_;                // found in a call of the exchange, told from the loop
+  uint8_t interim_ = 0;          // 1xx responses so far
   State state_ = State::kIdle;
   Method method_ = Method::kGet;
   bool request_chunked_ = false;
@@ -89,6 +96,9 @@ class H1ClientConnection final : public Sender {
   bool sent_reported_ = false;
   bool want_close_ = false;      // one side said Connection: close, or the framing is unclean
   bool upgrade_asked_ = false;
+  bool write_failed_ = false;
+  bool shutdown_after_flush_ = false;
+  bool closed_told_ = false;
   bool want_process_ = false;
   bool in_process_ = false;
 };

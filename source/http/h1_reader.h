@@ -52,6 +52,7 @@ class H1Reader {
   [[nodiscard]] H1BodyStatus Decode(size_t max, const H1Limits& limits, H1HeadScratch& scratch,
                                     Chain& out);
   [[nodiscard]] H1BodyDecoder& decoder() { return decoder_; }
+  [[nodiscard]] uint64_t decoder_remaining() const { return decoder_.remaining(); }
   // How much to read next for a body of which `credit` bytes are allowed: the rest if it is known,
   // else more as long as reads come back full.
   [[nodiscard]] size_t BodyReadSize(size_t credit) const;

@@ -97,8 +97,7 @@ class H1ServerConnection final : public Sender {
   void Close();
   void CheckPace();
   void WatchPace();
-  bool SendContinue();
-  [[nodiscard]] bool KeepAliveAfter(bool response_ends_now) const;
+  [[nodiscard]] bool KeepAliveAfter(bool length_known) const;
   net::IoStatus Read(size_t limit);
 
   net::Loop& loop_;
@@ -140,6 +139,9 @@ class H1ServerConnection final : public Sender {
   bool expect_continue_ = false;
   bool tunnel_ = false;
   bool upgrade_asked_ = false;
+  bool transport_shutdown_ = false;  // of a tunnel, once its bytes are out
+  bool sent_reported_ = false;
+  bool paused_in_window_ = false;    // the body was not read for a while: not the client's fault
   bool in_process_ = false;
   bool want_process_ = false;
 };

@@ -14,6 +14,7 @@ namespace {
 
 constexpr Duration kWallRefresh = std::chrono::seconds(1);
 constexpr size_t kIdleSlabs = 8;
+constexpr int kFlushRounds = 4;
 constexpr Duration kTrimEvery = std::chrono::seconds(2);
 
 short WatchedEvents(FdEvents::Trigger trigger) {
@@ -127,7 +128,7 @@ void Loop::RunTurn(bool wait) {
   ++turn_;
   ArmWakeUp();
   time_read_ = false;
-  event_base_loop(base_, wait ? EVLOOP_ONCE : EVLOOP_NONBLOCK);
+  event_base_loop(base_, wait && flushes_.empty() ? EVLOOP_ONCE : EVLOOP_NONBLOCK);
   EndTurn();
 }
 
@@ -146,7 +147,13 @@ void Loop::EndTurn() {
   StartTurn();
   timers_.Advance(now_);
   mailbox_.Deliver();
-  while (Flushable* flushable = flushes_.PopFront()) flushable->flush_(flushable->owner_);
+  // Flushing may ask for more work. After a few rounds the rest waits for the next turn, which then
+  // does not block, so that two fast peers cannot starve the others.
+  for (int round = 0; round < kFlushRounds && !flushes_.empty(); ++round) {
+    IntrusiveList<Flushable> now;
+    now.TakeAll(flushes_);
+    while (Flushable* flushable = now.PopFront()) flushable->flush_(flushable->owner_);
+  }
   while (Buried* buried = buried_.PopFront()) buried->free_(buried);
   if (slabs_.free_slabs() > kIdleSlabs && !trim_timer_.armed()) Arm(trim_timer_, kTrimEvery);
 }
