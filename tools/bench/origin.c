@@ -4,11 +4,12 @@
 #define _GNU_SOURCE
 #include "common.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
 
-enum { kBufferSize = 256 << 10, kHeadLimit = 16 << 10 };
+enum { kBufferSize = 256 << 10, kHeadLimit = 16 << 10, kEmptyPolls = 2000 };
 
 struct reply {
   char* bytes;
@@ -26,20 +27,21 @@ struct conn {
   size_t partial_length;
 };
 
-static struct reply replies[kAnswerCount];
+static struct reply replies[2][kAnswerCount];  // [1]: with `Connection: close`
 static struct reply bad_request;
 static char buffer[kBufferSize];
 
 static void make_replies(void) {
-  for (int i = 0; i < kAnswerCount; ++i) {
+  for (int n = 0; n < 2 * kAnswerCount; ++n) {
+    int i = n / 2, closing = n % 2;
     const struct answer* answer = &kAnswers[i];
     char* bytes = malloc(answer->length + 512);
     int head = sprintf(bytes,
                        "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\n"
-                       "Content-Type: %s\r\nContent-Length: %zu\r\n\r\n",
-                       answer->type, answer->length);
+                       "Content-Type: %s\r\nContent-Length: %zu\r\n%s\r\n",
+                       answer->type, answer->length, closing ? "Connection: close\r\n" : "");
     fill_body(answer, bytes + head);
-    replies[i] = (struct reply){bytes, (size_t)head + answer->length};
+    replies[closing][i] = (struct reply){bytes, (size_t)head + answer->length};
   }
   static char bad[] = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
   bad_request = (struct reply){bad, sizeof bad - 1};
@@ -74,7 +76,7 @@ static bool answer_with(struct conn* c, struct reply* reply) {
   return write_out(c);
 }
 
-static struct reply* choose(const char* head, size_t length, size_t* body) {
+static struct reply* choose(const char* head, size_t length, bool closing, size_t* body) {
   const char* path = memchr(head, ' ', length);
   const char* end = path == NULL ? NULL : memchr(path + 1, ' ', length - (size_t)(path + 1 - head));
   if (end == NULL) return &bad_request;
@@ -82,7 +84,7 @@ static struct reply* choose(const char* head, size_t length, size_t* body) {
   if (answer == NULL) return &bad_request;
   bool post = head[0] == 'P';
   *body = content_length(head, length, post ? SIZE_MAX : 0);
-  return *body == SIZE_MAX ? &bad_request : &replies[answer - kAnswers];
+  return *body == SIZE_MAX ? &bad_request : &replies[closing][answer - kAnswers];
 }
 
 static bool has_close(const char* head, size_t length) {
@@ -110,9 +112,12 @@ static bool take(struct conn* c, const char* data, size_t length) {
       c->partial_length = length;
       return true;
     }
-    c->answer = choose(data, head, &c->skip);
-    if (c->answer == &bad_request) c->skip = 0;
-    c->close_after = c->answer == &bad_request || has_close(data, head);
+    c->close_after = has_close(data, head);
+    c->answer = choose(data, head, c->close_after, &c->skip);
+    if (c->answer == &bad_request) {
+      c->skip = 0;
+      c->close_after = true;
+    }
     if (c->skip == 0 && !answer_with(c, c->answer)) return false;
     data += head;
     length -= head;
@@ -157,9 +162,11 @@ int main(int argc, char** argv) {
   int epoll = epoll_create1(EPOLL_CLOEXEC);
   struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
   epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
-  for (;;) {
+  for (int empty = 0;;) {
     struct epoll_event events[256];
-    int n = epoll_wait(epoll, events, 256, -1);
+    int n = epoll_wait(epoll, events, 256, empty < kEmptyPolls ? 0 : -1);
+    empty = n == 0 ? empty + 1 : 0;
+    if (n == 0) sched_yield();
     for (int i = 0; i < n; ++i) {
       if (events[i].data.ptr == NULL) {
         accept_all(epoll, listener);

@@ -1,7 +1,9 @@
 """Processes of a benchmark: started on one core, measured from /proc, and always stopped.
 
-Every child gets a session of its own, so a process and all that it forks are one group: that group
-is what is measured, and the only thing that is ever signalled.
+Every child gets a process group of its own, so it and all that it forks are one group: that group is
+what is measured, and the only thing that is ever signalled. Not a session: the kernel schedules
+sessions against each other (autogroups), and then the origin and the generator, which share a core,
+could not yield it to one another.
 """
 
 import ctypes
@@ -42,18 +44,20 @@ def free_port():
 class Process:
     """One child and what it forked. Stopped by `Processes`."""
 
-    def __init__(self, argv, core, log_path, stdin=None, stdout=None):
+    def __init__(self, argv, core, log_path, nice=0, stdin=None, stdout=None):
         core = core % os.cpu_count()
 
         def prepare():
+            os.setpgid(0, 0)
             os.sched_setaffinity(0, {core})
+            os.nice(nice)
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
         self.argv = argv
         self.log_path = log_path
         with open(log_path, "ab") as log:
             self.popen = subprocess.Popen(
-                argv, start_new_session=True, preexec_fn=prepare, stderr=log,
+                argv, preexec_fn=prepare, stderr=log,
                 stdin=stdin or subprocess.DEVNULL, stdout=stdout or log)
         self.pid = self.popen.pid
 
@@ -131,17 +135,25 @@ class Process:
 
 
 class Processes:
-    """All children of this run; leaving the `with` block stops them, in reverse order."""
+    """All children of this run; leaving the `with` block stops them, in reverse order.
 
-    def __init__(self, directory):
-        self.directory = directory
+    A `nice` other than 0 is given to each child and, where the kernel groups by session, to the
+    session for as long as the block lasts: there the value of a process alone would mean nothing.
+    """
+
+    def __init__(self, directory, nice=0):
+        self.directory, self.nice = directory, nice
         self._alive = []
         self._count = 0
 
     def __enter__(self):
+        if self.nice:
+            _set_autogroup(self.nice)
         return self
 
     def __exit__(self, *unused):
+        if self.nice:
+            _set_autogroup(0)
         for process in reversed(self._alive):
             process.stop(seconds=2)
         self._alive = []
@@ -149,7 +161,7 @@ class Processes:
     def start(self, argv, core, **kwargs):
         self._count += 1
         log = os.path.join(self.directory, f"{self._count}-{os.path.basename(argv[0])}.log")
-        process = Process(argv, core, log, **kwargs)
+        process = Process(argv, core, log, self.nice, **kwargs)
         self._alive.append(process)
         return process
 
@@ -173,6 +185,14 @@ def _stat_fields(pid):
             return f.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+def _set_autogroup(nice):
+    try:
+        with open("/proc/self/autogroup", "w") as f:
+            f.write(str(nice))
+    except OSError:
+        pass  # no such grouping here
 
 
 def _signal(function, target, number):
