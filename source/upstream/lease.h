@@ -1,0 +1,107 @@
+// Lease and LeaseWaiter: how an attempt gets a connection to an endpoint, and gives it back.
+//
+// A Lease is one stream slot. Owner: an attempt or callout. Thread: one loop. Its destructor (or
+// Release()) gives it back: a connection whose exchange has ended cleanly is pooled again, one whose
+// exchange still runs is aborted. So end the lease as soon as the stream has ended (after Detach(),
+// or OnError()), not only when the client has got everything. The Sender from Begin() must not be
+// used after the lease.
+//
+// A LeaseWaiter waits for one. It lives in whoever asks, is linked into the pool while it waits, and
+// cancels when it is destroyed. `done` is called once per kWaiting, from the loop, never inline,
+// with either a lease or an error; it may destroy the waiter.
+//
+// The lease counts ClusterMetrics active, pool_hits and all of connections and pending. What becomes
+// of the exchange (requests, resets, timeouts, retries, bytes, latencies) its owner counts.
+//
+//   AcquireResult result = upstreams.StateOf(cluster).Acquire({}, waiter_);
+//   switch (result.status) {
+//     case AcquireStatus::kReady: return Use(std::move(result.lease));
+//     case AcquireStatus::kWaiting: return;                 // waiter_'s done comes
+//     case AcquireStatus::kFailed: return Fail(result.error);
+//   }
+//   http::Sender& sender = lease_.Begin(head.method, {this, &response, &trailers});
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "source/base/intrusive_list.h"
+#include "source/http/error.h"
+#include "source/http/stream.h"
+#include "source/upstream/balancer.h"
+#include "source/upstream/endpoint.h"
+
+namespace gatehouse::upstream {
+
+class ClusterState;
+class EndpointPool;
+class PooledConnection;
+
+class Lease {
+ public:
+  Lease() = default;
+  Lease(Lease&& other) noexcept : connection_(std::exchange(other.connection_, nullptr)) {}
+  Lease& operator=(Lease&& other) noexcept {
+    if (this != &other) {
+      Release();
+      connection_ = std::exchange(other.connection_, nullptr);
+    }
+    return *this;
+  }
+  ~Lease() { Release(); }
+
+  [[nodiscard]] explicit operator bool() const { return connection_ != nullptr; }
+  // Gives the slot back now. Nothing else but assignment may follow.
+  void Release() {
+    if (connection_ != nullptr) GiveBack();
+  }
+
+  // Starts the exchange. Once.
+  [[nodiscard]] http::Sender& Begin(http::Method method, const http::ResponsePlace& place);
+  // Valid while the lease is held; copy its text if you need it longer.
+  [[nodiscard]] const Endpoint& endpoint() const;
+  // The connection has carried an exchange before: a failure before response_started() may only
+  // mean that the origin closed it meanwhile. Try again with PickHint::fresh.
+  [[nodiscard]] bool reused() const;
+  // A byte of the response has come.
+  [[nodiscard]] bool response_started() const;
+
+ private:
+  friend class ClusterState;
+  explicit Lease(PooledConnection* connection) : connection_(connection) {}
+  void GiveBack();
+
+  PooledConnection* connection_ = nullptr;
+};
+
+class LeaseWaiter : public ListNode<LeaseWaiter> {
+ public:
+  using Done = void (*)(void* owner, Lease lease, http::Error error);
+
+  LeaseWaiter(Done done, void* owner) : done_(done), owner_(owner) {}
+  ~LeaseWaiter() { Cancel(); }
+
+  // `done` is not called any more.
+  void Cancel();
+  [[nodiscard]] bool waiting() const { return cluster_ != nullptr; }
+
+ private:
+  friend class ClusterState;
+
+  Done done_;
+  void* owner_;
+  ClusterState* cluster_ = nullptr;  // while it waits
+  EndpointPool* pool_ = nullptr;     // while it is in that queue
+  PickHint hint_;
+  http::Error error_;                // that is about to be told
+};
+
+enum class AcquireStatus : uint8_t { kReady, kWaiting, kFailed };
+
+struct [[nodiscard]] AcquireResult {
+  AcquireStatus status;
+  Lease lease;         // kReady
+  http::Error error;   // kFailed
+};
+
+}  // namespace gatehouse::upstream
