@@ -1,8 +1,10 @@
-// Where in a file a field was written: so that an error found long after parsing still names the line.
+// Where in a file a field was written: so that an error found long after parsing still names the
+// line.
 //
-// A small value that shares ownership of the parsed document; copy it freely. Looking up a path walks
-// the tree, so keeping a map costs nothing. Main thread (const after creation, any thread may read).
-// Paths are those of errors: field names joined by '.', list items as [3], map entries as ["key"].
+// A small value that shares ownership of the parsed document; copy it freely. Looking up a path
+// walks the tree, so keeping a map costs nothing. Main thread (const after creation, any thread may
+// read). Paths are those of errors: field names joined by '.', list items as [3], map entries as
+// ["key"].
 //
 //   SourceMap source = file_map.Below("route_tables[0]");
 //   errors.Add(source.Error("routes[3].match.path_prefix", "must start with '/'"));
