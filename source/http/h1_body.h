@@ -39,16 +39,17 @@ class H1BodyDecoder {
     std::string_view data;  // kData only: never empty, inside the consumed bytes
   };
 
-  // Begins a body. A body of known length 0 (or none) is done at once.
-  void Start(BodyKind kind, uint64_t content_length);
+  // Begins a body; one of known length 0 (or none) is done at once. `from` is whose error it will
+  // be if the body is broken.
+  void Start(BodyKind kind, uint64_t content_length, Error::Where from = Error::Where::kDownstream);
 
   // kData: call again with the rest. kDone: the body is complete, and stays so. After kError only
-  // Start() helps. The scratch is used for trailers only; when they came (has_trailers()), copy
-  // them before the loop parses anything else. After kError, see error() and fault().
+  // Start() helps; error() and fault() tell why. The scratch is touched by trailers only.
   [[nodiscard]] Step Decode(std::string_view in, const H1Limits& limits, H1HeadScratch& scratch);
   // The peer closed: true if that is a proper end (kUntilClose, or already done).
   [[nodiscard]] bool FinishAtEof();
 
+  // The body is complete. True also before the first Start().
   [[nodiscard]] bool done() const { return state_ == State::kDone; }
   // Payload bytes known to be still to come: the rest of the body or of the chunk. A hint for how
   // much to read; 0 when not known.
@@ -69,12 +70,11 @@ class H1BodyDecoder {
     kDone,
     kLength,
     kUntilClose,
-    kSizeStart,    // the first digit of a chunk size
-    kSize,         // more digits, ';' or CR
-    kExtension,    // behind ';'
-    kSizeLf,       // LF of the size line
+    kSize,          // digits of a chunk size, then ';' or CR
+    kExtension,     // behind ';'
+    kSizeLf,        // LF of the size line
     kChunkData,
-    kDataCr,       // CRLF behind the data of a chunk
+    kDataCr,        // CRLF behind the data of a chunk
     kDataLf,
     kTrailerStart,  // behind the last chunk: CR of the empty line or a trailer
     kFinalLf,       // LF of the empty line when there are no trailers
@@ -86,9 +86,11 @@ class H1BodyDecoder {
     H1HeadParser parser;
   };
 
-  Step Fail(Error::What what, H1Fault fault, size_t consumed);
-  [[nodiscard]] bool StepSizeLine(std::string_view in, size_t& at, const H1Limits& limits);
-  [[nodiscard]] bool SizeByte(unsigned char c, const H1Limits& limits);
+  Step Fail(H1Fault fault, size_t consumed);
+  Step DecodeChunked(std::string_view in, const H1Limits& limits, H1HeadScratch& scratch);
+  // One byte of the framing between payloads.
+  [[nodiscard]] H1Fault TakeByte(char c, const H1Limits& limits);
+  [[nodiscard]] H1Fault TakeSizeByte(char c);
   Step CollectTrailers(std::string_view in, size_t at, const H1Limits& limits,
                        H1HeadScratch& scratch);
 
@@ -98,6 +100,7 @@ class H1BodyDecoder {
   uint32_t extra_ = 0;                       // bytes of chunk extensions so far
   State state_ = State::kDone;
   uint8_t digits_ = 0;
+  Error::Where from_ = Error::Where::kDownstream;
   Error error_;
   H1Fault fault_ = H1Fault::kNone;
 };

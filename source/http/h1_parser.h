@@ -171,7 +171,7 @@ class H1HeadParser {
 
   uint32_t line_start_ = 0;  // the first line that is not complete yet
   uint32_t scanned_ = 0;     // no control character between line_start_ and here
-  uint16_t lines_ = 0;       // complete lines before line_start_: start line and fields
+  uint32_t lines_ = 0;       // complete lines before line_start_: start line and fields
   uint8_t empty_lines_ = 0;  // skipped in front of the start line
 };
 static_assert(sizeof(H1HeadParser) <= 32);

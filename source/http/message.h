@@ -104,6 +104,7 @@ struct ResponseHead {
   HeaderMap headers;
   // Meaningful with kLength, and with kNone when has_content_length: what a HEAD or 304 announced.
   uint64_t content_length = 0;
+  std::string_view upgrade_protocol;  // the Upgrade field, when `upgrade`
   uint16_t status = 0;
   Version version = Version::kHttp11;
   BodyKind body = BodyKind::kNone;

@@ -1,0 +1,182 @@
+// What is taken out of a message's fields before it goes on: see normalize.h.
+#include <algorithm>
+
+#include "source/http/list.h"
+#include "source/http/normalize.h"
+
+namespace gatehouse::http {
+namespace {
+
+// Fields that a Connection option may not name: those that frame, route or identify a request, and
+// those that the gateway sets itself.
+constexpr NameSet kNotByConnection({
+    Name::kHost,
+    Name::kContentLength,
+    Name::kContentEncoding,
+    Name::kContentType,
+    Name::kExpect,
+    Name::kAuthorization,
+    Name::kCacheControl,
+    Name::kCookie,
+    Name::kDate,
+    Name::kOrigin,
+    Name::kSetCookie,
+    Name::kForwarded,
+    Name::kVia,
+    Name::kXForwardedClientCert,
+    Name::kXForwardedFor,
+    Name::kXForwardedHost,
+    Name::kXForwardedPort,
+    Name::kXForwardedPrefix,
+    Name::kXForwardedProto,
+    Name::kXRealIp,
+    Name::kB3,
+    Name::kTraceparent,
+    Name::kTracestate,
+    Name::kXCorrelationId,
+    Name::kXRequestId,
+    Name::kXTraceId,
+    Name::kXApiKey,
+    Name::kXConsumerId,
+    Name::kXRoles,
+    Name::kXTenantId,
+    Name::kXUserId,
+    Name::kXOriginalUrl,
+    Name::kXRewriteUrl,
+});
+
+constexpr NameSet kIdentity({
+    Name::kXUserId,
+    Name::kXRoles,
+    Name::kXTenantId,
+    Name::kXConsumerId,
+    Name::kXForwardedClientCert,
+    Name::kXOriginalUrl,
+    Name::kXRewriteUrl,
+    Name::kProxy,
+});
+
+constexpr NameSet kForwarding({
+    Name::kForwarded,
+    Name::kXForwardedFor,
+    Name::kXForwardedHost,
+    Name::kXForwardedPort,
+    Name::kXForwardedPrefix,
+    Name::kXForwardedProto,
+    Name::kXRealIp,
+});
+
+constexpr std::string_view kOwnedPrefixes[] = {"x-consumer-", "x-gatehouse-"};
+constexpr std::string_view kForwardedPrefix = "x-forwarded-";
+
+char Fold(char c) {
+  if (c == '_') return '-';
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+}
+
+// `pattern` is lower case; case and '_' for '-' make no difference in the name.
+bool StartsWithFolded(std::string_view name, std::string_view pattern) {
+  return name.size() >= pattern.size() &&
+         std::equal(pattern.begin(), pattern.end(), name.begin(),
+                    [](char p, char n) { return p == Fold(n); });
+}
+
+bool MatchesPattern(std::string_view name, std::string_view pattern) {
+  if (!pattern.empty() && pattern.back() == '*') {
+    return StartsWithFolded(name, pattern.substr(0, pattern.size() - 1));
+  }
+  return name.size() == pattern.size() && StartsWithFolded(name, pattern);
+}
+
+// The id of a name spelt with '_' for '-', such as X_User_Id.
+Name FindFolded(std::string_view name) {
+  char folded[64];
+  if (name.size() > sizeof(folded) || name.find('_') == std::string_view::npos) {
+    return Name::kUnknown;
+  }
+  std::transform(name.begin(), name.end(), folded, Fold);
+  return FindName({folded, name.size()});
+}
+
+bool OwnedUnknown(std::string_view name, const StripOptions& options) {
+  const Name id = FindFolded(name);
+  if (id != Name::kUnknown) {
+    return kIdentity.Has(id) || (!options.trust_forwarded && kForwarding.Has(id));
+  }
+  if ((name[0] | 0x20) != 'x') return false;
+  if (!options.trust_forwarded && StartsWithFolded(name, kForwardedPrefix)) return true;
+  return std::any_of(std::begin(kOwnedPrefixes), std::end(kOwnedPrefixes),
+                     [name](std::string_view prefix) { return StartsWithFolded(name, prefix); });
+}
+
+bool IsOwned(const HeaderEntry& entry, const StripOptions& options) {
+  if (entry.id != Name::kUnknown) {
+    if (kIdentity.Has(entry.id)) return true;
+    if (!options.trust_forwarded && kForwarding.Has(entry.id)) return true;
+  } else if (OwnedUnknown(entry.name_view(), options)) {
+    return true;
+  }
+  return std::any_of(options.owned.begin(), options.owned.end(),
+                     [&entry](std::string_view pattern) {
+                       return MatchesPattern(entry.name_view(), pattern);
+                     });
+}
+
+constexpr StripOptions kUntrusted;
+
+// False: it names a field that must stay.
+bool MayBeNamed(std::string_view option) {
+  const Name id = FindName(option);
+  if (id != Name::kUnknown) return !kNotByConnection.Has(id);
+  return !OwnedUnknown(option, kUntrusted);
+}
+
+bool HasHopByHop(const HeaderMap& headers) {
+  return headers.Has(Name::kConnection) || headers.Has(Name::kTransferEncoding) ||
+         headers.Has(Name::kUpgrade) || headers.Has(Name::kKeepAlive) ||
+         headers.Has(Name::kProxyConnection) || headers.Has(Name::kTe) ||
+         headers.Has(Name::kHttp2Settings) || headers.Has(Name::kProxyAuthenticate) ||
+         headers.Has(Name::kProxyAuthorization);
+}
+
+}  // namespace
+
+bool StripHopByHop(HeaderMap& headers) {
+  if (!HasHopByHop(headers)) return true;
+  bool allowed = true;
+  bool names_others = false;
+  headers.ForEach(Name::kConnection, [&](std::string_view value) {
+    ForEachElement(value, [&](std::string_view option) {
+      allowed = allowed && MayBeNamed(option);
+      // The usual options name no field, or one that goes anyway.
+      names_others = names_others || !(EqualsIgnoreCase(option, "keep-alive") ||
+                                       EqualsIgnoreCase(option, "close") ||
+                                       EqualsIgnoreCase(option, "upgrade"));
+    });
+  });
+  if (!allowed) return false;
+  bool trailers = false;
+  headers.ForEach(Name::kTe, [&trailers](std::string_view value) {
+    trailers = trailers || ListHas(value, "trailers");
+  });
+  if (names_others) {
+    headers.RemoveIf([&headers](const HeaderEntry& entry) {
+      if (kHopByHopNames.Has(entry.id)) return false;  // below; Connection is still being read
+      bool named = false;
+      headers.ForEach(Name::kConnection, [&named, &entry](std::string_view value) {
+        named = named || ListHas(value, entry.name_view());
+      });
+      return named;
+    });
+  }
+  headers.RemoveIf([](const HeaderEntry& entry) { return kHopByHopNames.Has(entry.id); });
+  if (trailers) headers.AddLiteral(Name::kTe, "trailers");
+  return true;
+}
+
+size_t StripUntrusted(HeaderMap& headers, const StripOptions& options) {
+  return headers.RemoveIf(
+      [&options](const HeaderEntry& entry) { return IsOwned(entry, options); });
+}
+
+}  // namespace gatehouse::http
