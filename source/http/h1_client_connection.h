@@ -42,6 +42,8 @@ class H1ClientConnection final : public Sender {
   [[nodiscard]] Sender& Begin(Method method, const ResponsePlace& place);
 
   [[nodiscard]] bool idle() const { return state_ == State::kIdle; }
+  // Begun and not given up: neither Detach() nor Abort() was called, nor has it failed.
+  [[nodiscard]] bool in_exchange() const { return place_.receiver != nullptr; }
   // Exchanges that ended on it.
   [[nodiscard]] uint32_t exchanges() const { return exchanges_; }
   // Something of the current response has come: the origin has seen the request.
