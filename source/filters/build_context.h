@@ -64,7 +64,10 @@ class StateStore {
   };
   std::weak_ptr<void>& Entry(const void* type, std::string_view name, std::string_view fingerprint);
 
+  static constexpr size_t kMinSweep = 64;
+
   std::map<Key, std::weak_ptr<void>> entries_;
+  size_t sweep_at_ = kMinSweep;  // entries at which dead ones are looked for
 };
 
 // What one build has to offer, by name.

@@ -149,8 +149,8 @@ class FilterRun {
   // ResponseBody() has given out data or is done with the end, so that it can still reply.
   [[nodiscard]] bool holds_response_head() const;
 
-  // After kReply.
-  [[nodiscard]] const Reply& reply() const { return reply_; }
+  // After kReply and until BeginReply(); what its views refer to lives as long as the exchange.
+  [[nodiscard]] const Reply& reply() const { return replier_->reply; }
   // The exchange will make a response itself: a filter's reply, or an error's (a deadline, a
   // reset). Ends all waiting; body bytes that filters kept are dropped. A response that had begun
   // is replaced, so a filter may see OnResponseHeaders a second time. A filter that replied in a
@@ -170,69 +170,76 @@ class FilterRun {
 
   // Bodies on their way. In the arena, made when the first byte comes.
   struct BodyState {
-    Chain piece;    // at the filter that `next` names
-    Chain whole;    // gathered for the filter at `whole_at`
     Chain backlog;  // came while a filter waited
-    size_t whole_at = 0;
-    bool piece_end = false;
-    bool end = false;
+    Chain piece;    // at the hook `next`
+    Chain whole;    // gathered for the hook `whole_at`
+    uint32_t next = 0;
+    uint32_t whole_at = 0;
     bool in_piece = false;
+    bool piece_end = false;
+    bool end = false;        // the message's end has come
+    bool end_taken = false;  // with the piece, or one before
   };
   // One direction's position.
   struct Direction {
     FilterRun* run = nullptr;
     Side side = kRequest;
     Waiting waiting = Waiting::kNo;
-    uint32_t next = 0;  // hook of the current phase
+    bool headers_done = false;
+    uint32_t next = 0;   // hook of the headers, then of the trailers
+    uint32_t index = 0;  // the filter called last
     BodyState* body = nullptr;
+    Reply reply;
     // What the waiting filter waits for.
+    upstream::Callout* callout = nullptr;  // in the arena
     void* continuation = nullptr;
     FilterContext::Resume resume = nullptr;
-    upstream::Callout* callout = nullptr;  // in the arena
-    uint32_t waiting_index = 0;
   };
+  // What a call of a hook method finds.
+  enum class Entry : uint8_t { kFresh, kResumed, kWaits, kReplies };
 
   [[nodiscard]] void* CallOf(const FilterChain::Place& place) { return state_ + place.offset; }
-  [[nodiscard]] bool HasLeft(uint32_t index) const { return (left_ >> index) & 1; }
-  [[nodiscard]] bool SkipsResponse(uint32_t index) const {
-    return index >= response_bound_ || HasLeft(index);
+  [[nodiscard]] bool HasLeft(uint32_t index) const { return ((left_ >> index) & 1) != 0; }
+  [[nodiscard]] bool Skips(const Direction& direction, uint32_t index) const {
+    return HasLeft(index) || (direction.side == kResponse && index >= response_bound_);
   }
-  template <typename Call>
-  [[nodiscard]] Verdict::Kind CallHook(Direction& direction, uint32_t index, Call&& call);
-  [[nodiscard]] Verdict::Kind Keep(Direction& direction, uint32_t index, const Verdict& verdict);
-  [[nodiscard]] bool Resumes(Direction& direction, Progress* progress);
-  [[nodiscard]] Progress Trailers(Direction& direction,
-                                  const std::vector<FilterChain::HeadersHook>& hooks);
-  [[nodiscard]] Progress Body(Direction& direction, const std::vector<FilterChain::BodyHook>& hooks,
-                              Chain& data, bool end);
+  [[nodiscard]] Entry Enter(Direction& direction);
+  // Calls the hook; a verdict other than kContinue ends the walk.
+  [[nodiscard]] Verdict::Kind Call(Direction& direction, const FilterChain::HeadersHook& hook);
+  [[nodiscard]] Verdict::Kind Call(Direction& direction, const FilterChain::BodyHook& hook);
+  [[nodiscard]] Verdict::Kind Keep(Direction& direction, const Verdict& verdict);
+  [[nodiscard]] Progress Stop(Direction& direction, Verdict::Kind kind);
+  [[nodiscard]] Progress Heads(Direction& direction,
+                               const std::vector<FilterChain::HeadersHook>& hooks);
+  [[nodiscard]] Progress Body(Direction& direction,
+                              const std::vector<FilterChain::BodyHook>& hooks, Chain& data,
+                              bool end);
+  [[nodiscard]] bool NextPiece(BodyState& body, Chain& data) const;
   [[nodiscard]] Progress BodyPiece(Direction& direction,
                                    const std::vector<FilterChain::BodyHook>& hooks, Chain& out);
-  [[nodiscard]] bool Gather(Direction& direction, const FilterChain::BodyHook& hook, size_t at);
   [[nodiscard]] Progress TooLarge(Direction& direction, uint32_t index);
 
   // From FilterContext::Await().
-  void Await(void* continuation, FilterContext::Resume resume,
-             const upstream::CalloutRequest& request);
+  void Await(const upstream::CalloutRequest& request, void* continuation,
+             FilterContext::Resume resume);
   static void OnCallout(void* direction, const upstream::CalloutResult& result);
-  void EndCallout(Direction& direction);
-  void DropBody(Direction& direction);
+  static void EndCallout(Direction& direction);
 
   const FilterChain* chain_ = nullptr;
   FilterContext* context_ = nullptr;
   void* owner_ = nullptr;
   Wake wake_ = nullptr;
   char* state_ = nullptr;
-  uint64_t left_ = 0;            // one bit per filter
-  uint32_t reached_ = 0;         // filters before this have seen the request (or do now)
-  uint32_t passed_ = 0;          // filters before this have let the request's head pass
-  uint32_t response_bound_ = 0;  // filters before this see the response
+  uint64_t left_ = 0;                 // one bit per filter
+  uint32_t reached_ = 0;              // filters before this know of the request
+  uint32_t passed_ = 0;               // filters before this let its head pass, or replied
+  uint32_t response_bound_ = 0;       // filters before this see the response
   bool response_begun_ = false;
-  bool replied_ = false;  // by the filter `replier_`, not yet begun
-  Side replier_side_ = kRequest;
-  uint32_t replier_ = 0;
-  Reply reply_;
+  bool request_over_ = false;         // a reply has begun
+  Direction* replier_ = nullptr;      // since kReply, until BeginReply()
   Direction directions_[2];
-  Direction* current_ = nullptr;  // whose hook is on the stack
+  Direction* current_ = nullptr;      // whose hook is on the stack
+  char no_state_ = 0;
 };
 
 }  // namespace gatehouse::filters

@@ -31,6 +31,7 @@
 // the filter is answered with 413, or 502 for a response).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -149,9 +150,13 @@ template <typename F>
   internal::CheckHooks<F>();
   AnyFilter any;
   auto filter = std::make_shared<const F>(std::move(built));
-  any.call_size = sizeof(Call);
-  any.call_align = alignof(Call);
-  any.construct = [](void* call) { new (call) Call(); };
+  // A call without state needs no memory and no constructor.
+  if constexpr (!std::is_empty_v<Call> || !std::is_trivially_default_constructible_v<Call> ||
+                !std::is_trivially_destructible_v<Call>) {
+    any.call_size = sizeof(Call);
+    any.call_align = alignof(Call);
+    any.construct = [](void* call) { new (call) Call(); };
+  }
   if constexpr (!std::is_trivially_destructible_v<Call>) {
     any.destroy = [](void* call) { static_cast<Call*>(call)->~Call(); };
   }
@@ -161,7 +166,7 @@ template <typename F>
   if constexpr (Has(F::kHooks, Hooks::kRequestBody)) {
     any.request_body = &internal::CallBody<F, &Call::OnRequestBody>;
     if constexpr (F::kRequestBody == BodyMode::kWhole) {
-      any.request_whole_limit = filter->WholeBodyLimit();
+      any.request_whole_limit = std::max<size_t>(filter->WholeBodyLimit(), 1);
     }
   }
   if constexpr (Has(F::kHooks, Hooks::kRequestTrailers)) {
@@ -173,7 +178,7 @@ template <typename F>
   if constexpr (Has(F::kHooks, Hooks::kResponseBody)) {
     any.response_body = &internal::CallBody<F, &Call::OnResponseBody>;
     if constexpr (F::kResponseBody == BodyMode::kWhole) {
-      any.response_whole_limit = filter->WholeBodyLimit();
+      any.response_whole_limit = std::max<size_t>(filter->WholeBodyLimit(), 1);
     }
   }
   if constexpr (Has(F::kHooks, Hooks::kResponseTrailers)) {

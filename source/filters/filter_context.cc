@@ -1,0 +1,22 @@
+#include "source/filters/filter_context.h"
+
+#include "source/base/check.h"
+#include "source/filters/chain.h"
+
+namespace gatehouse::filters {
+
+void FilterContext::StartCallout(const upstream::CalloutRequest& request, void* continuation,
+                                 Resume resume) {
+  CHECK(run_ != nullptr);
+  run_->Await(request, continuation, resume);
+}
+
+void FilterContext::Reset() {
+  DCHECK(run_ == nullptr);
+  facts_ = ExchangeFacts();
+  notes_ = nullptr;
+  flags_ = 0;
+  leave_ = false;
+}
+
+}  // namespace gatehouse::filters
