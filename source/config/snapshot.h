@@ -44,7 +44,7 @@ struct Target {
 };
 
 struct RetryPolicy {
-  uint32_t attempts = 0;  // after the first
+  uint32_t attempts = 1;  // after the first; a route without `retry` tries once more on connect failures
   bool on_connect_failure = true;
   bool on_reset = false;
   bool on_5xx = false;
@@ -124,11 +124,15 @@ struct Listener {
   observe::MetricHandle<observe::ListenerMetrics> metrics;
 };
 
+// What the next build needs to know of this one: source/config/build_record.h.
+struct BuildRecord;
+
 struct Snapshot {
   uint64_t version = 0;
   std::vector<std::shared_ptr<const Listener>> listeners;
   std::vector<std::shared_ptr<const upstream::Cluster>> clusters;
   uint32_t split_cursors = 0;  // how many the worker needs
+  std::shared_ptr<const BuildRecord> record;
 
   [[nodiscard]] const Listener* FindListener(std::string_view name) const {
     for (const auto& listener : listeners) {
