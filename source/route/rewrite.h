@@ -4,7 +4,8 @@
 // Built on the main thread, const afterwards, shared by workers. Results are in the caller's Arena
 // (or are views of the arguments, so they live as long as both). A rewritten path always starts
 // with exactly one '/': "//x" would be another host to whoever reads it as a reference
-// (RFC 3986 4.2).
+// (RFC 3986, section 4.2). Nothing is allocated elsewhere, but RE2 may use scratch memory for
+// groups.
 //
 //   auto rewrite = PathRewrite::Template("/v2/users/{id}", capture_names);
 //   std::string_view target = rewrite->Apply({path, query, &match}, arena);   // "/v2/users/7?a=b"
@@ -16,14 +17,16 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <variant>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+
 #include "source/base/arena.h"
 #include "source/http/header_map.h"
-#include "source/route/route_table.h"
+#include "source/route/match.h"
+#include "source/route/route_spec.h"
 
 namespace re2 {
 class RE2;
@@ -39,9 +42,10 @@ struct RewriteInput {
 
 class PathRewrite {
  public:
-  // Replaces what the route's prefix (or exact path) matched: "/api" -> "/v2". "" and "/" remove it.
+  // Replaces what the route's prefix (or exact path) matched: "/api" -> "/v2". "" and "/" remove
+  // it.
   [[nodiscard]] static absl::StatusOr<PathRewrite> Prefix(std::string_view replacement);
-  // Replaces every match of an RE2 pattern; \1 to \9 are its groups, \0 the match, \\ a backslash.
+  // Replaces every match of an RE2 pattern; \1 to \9 are its groups, \0 the match, \\ is one "\".
   [[nodiscard]] static absl::StatusOr<PathRewrite> Regex(std::string_view pattern,
                                                          std::string_view substitution);
   // A new path with the route's captures: "/v2/{id}/{rest*}" ({rest} is the same).
@@ -73,7 +77,7 @@ class PathRewrite {
 
 // The names of the captures of a template or of a regex's named groups, in capture order: what
 // PathRewrite::Template needs before the table is built. Empty for others and for bad ones.
-[[nodiscard]] std::vector<std::string> CaptureNamesOf(const struct PathMatch& path);
+[[nodiscard]] std::vector<std::string> CaptureNamesOf(const PathMatch& path);
 
 class HostRewrite {
  public:

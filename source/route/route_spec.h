@@ -8,12 +8,21 @@
 //                           .methods = {"GET", "PUT"}, .action = 7});
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
 namespace gatehouse::route {
+
+inline constexpr size_t kMaxPathSize = 4096;  // of a pattern
+inline constexpr size_t kMaxSegments = 64;    // of a pattern
+inline constexpr size_t kMaxCaptures = 8;
+inline constexpr size_t kMaxPriorities = 16;       // different ones in one table
+inline constexpr size_t kMaxDelegateDepth = 8;     // tables below a table with domains
+inline constexpr size_t kMaxRoutes = 1 << 22;      // with each mounted copy counted
+inline constexpr size_t kMaxExtensionMethods = 8;  // methods that http::Method does not know
 
 // Paths are compared byte by byte with the request's normalised path, so write them that way.
 struct PathMatch {

@@ -1,9 +1,9 @@
 // RouteTable: host, then path, then predicates -> one route. The routes of one listener.
 //
 // Built by RouteTableBuilder on the main thread, const afterwards and shared by all workers. Find()
-// does no I/O and takes no lock; it allocates nothing, except that RE2 grows its own automaton (once
-// per regex route, guarded by RE2) and its matching of named groups may use scratch memory. The
-// cost of Find() depends on the request's path, not on the number of routes. Precedence is
+// does no I/O and takes no lock; it allocates nothing, except that RE2 grows its own automaton
+// (once per regex route, guarded by RE2) and its matching of named groups may use scratch memory.
+// The cost of Find() depends on the request's path, not on the number of routes. Precedence is
 // specified in docs/routing.md.
 //
 //   route::Match match = table.Find({method, method_text, host, path, query, &headers});
@@ -12,7 +12,6 @@
 //   else reply 404 no_route
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -20,44 +19,12 @@
 #include <string_view>
 
 #include "source/base/arena.h"
-#include "source/http/header_map.h"
-#include "source/http/message.h"
+#include "source/route/match.h"
 
 namespace gatehouse::route {
 
 struct CompiledRoutes;
 struct Explanation;
-
-inline constexpr uint32_t kNoRoute = 0xffffffff;
-
-// What is looked up. The views must live through Find(), and as long as the Match's captures.
-struct RequestView {
-  http::Method method;
-  std::string_view method_text;
-  std::string_view host;   // lower-case, no port, no trailing dot
-  std::string_view path;   // normalised, no query; not starting with '/' finds nothing
-  std::string_view query;  // without '?', not decoded
-  const http::HeaderMap* headers = nullptr;  // null: none
-};
-
-struct Match {
-  static constexpr size_t kMaxCaptures = 8;
-
-  uint32_t route = kNoRoute;  // 0 .. route_count() - 1: one per route and place it is mounted at
-  uint32_t action = 0;        // RouteSpec::action
-  // What the path's exact or prefix match took: all of it, or "/api" of "/api/x". What prefix
-  // rewrites replace. Templates and regexes: all of it.
-  uint32_t matched_size = 0;
-  // No route, but there would be one with these methods.
-  uint32_t allowed_methods = 0;
-  uint32_t capture_count = 0;
-  std::array<std::string_view, kMaxCaptures> captures;  // into RequestView::path
-
-  explicit operator bool() const { return route != kNoRoute; }
-  [[nodiscard]] bool MethodNotAllowed() const {
-    return route == kNoRoute && allowed_methods != 0;
-  }
-};
 
 class RouteTable {
  public:

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+
 #include "source/route/route_spec.h"
 #include "source/route/route_table.h"
 
@@ -22,13 +23,6 @@ namespace gatehouse::route {
 
 class RouteTableBuilder {
  public:
-  static constexpr size_t kMaxPathSize = 4096;
-  static constexpr size_t kMaxSegments = 64;
-  static constexpr size_t kMaxPriorities = 16;       // different ones in one table
-  static constexpr size_t kMaxDelegateDepth = 8;     // tables below a table with domains
-  static constexpr size_t kMaxRoutes = 1 << 22;      // with each mounted copy counted
-  static constexpr size_t kMaxExtensionMethods = 8;  // methods that http::Method does not know
-
   struct Result {
     std::unique_ptr<const RouteTable> table;  // null if there are errors
     std::vector<absl::Status> errors;

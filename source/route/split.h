@@ -2,9 +2,9 @@
 //
 // Const after Build, shared by all workers; the cursor is the caller's (one counter per worker and
 // split, any start value). Pick() hands requests out evenly: for two targets the count of each over
-// any run of requests is within one of its exact share. For three and more that is impossible in
-// general; here it is within one of the share over any run that starts at a multiple of the
-// period, and within two over any other (see split.cc). Over a whole period it is exact.
+// any run of requests is within one of its exact share. For three and more no sequence can do that
+// for all weights; here it is within one over any run that starts at a multiple of the period, and
+// within less than two over any other (see split.cc). Over a whole period it is exact.
 //
 //   auto split = WeightedSplit::Build({{"orders-v1", 95}, {"orders-v2", 5}});
 //   size_t target = sticky ? split->PickByHash(HashStickyValue(user)) : split->Pick(cursor++);
@@ -26,7 +26,8 @@ namespace gatehouse::route {
 class WeightedSplit {
  public:
   static constexpr size_t kMaxTargets = 256;
-  static constexpr uint64_t kMaxPeriod = 100'000;  // for three targets and more
+  static constexpr uint64_t kMaxPeriod = 100'000;  // of three targets and more
+  static constexpr uint64_t kMaxPeriodOfTwo = uint64_t{1} << 31;
 
   struct Target {
     std::string_view name;  // its identity for PickByHash; must differ between targets
@@ -55,8 +56,8 @@ class WeightedSplit {
   WeightedSplit() = default;
   void Schedule();
 
-  std::vector<Entry> entries_;  // weight > 0
-  std::vector<uint8_t> schedule_;  // three and more: entry of each request of one period
+  std::vector<Entry> entries_;     // those with a weight
+  std::vector<uint8_t> schedule_;  // three and more: the entry for each request of a period
   uint64_t period_ = 1;
 };
 
