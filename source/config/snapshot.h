@@ -108,6 +108,7 @@ struct Listener {
   int backlog = 4096;
   // Connections keep the options that they were accepted with.
   std::shared_ptr<const http::H1ServerOptions> h1;
+  Duration stream_idle = std::chrono::minutes(5);  // until a route has its own
   uint32_t max_connections = 0;         // over all workers; 0: no limit
   uint32_t max_connections_per_ip = 0;  // over all workers; 0: no limit
   http::TrustedProxies trusted_proxies;

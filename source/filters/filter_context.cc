@@ -15,7 +15,7 @@ void FilterContext::Reset() {
   DCHECK(run_ == nullptr);
   facts_ = ExchangeFacts();
   notes_ = nullptr;
-  flags_ = 0;
+  flags_ = {};
   leave_ = false;
 }
 

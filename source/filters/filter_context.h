@@ -93,7 +93,8 @@ class FilterContext {
     return {};
   }
   // Marks the access log line.
-  void AddFlag(observe::LogFlag flag) { flags_ |= static_cast<uint32_t>(flag); }
+  void AddFlag(observe::LogFlag flag) { flags_.Add(flag); }
+  void AddFlags(observe::LogFlags flags) { flags_.Add(flags); }
   // This filter's hooks are not called any more for this exchange, but for OnFinish.
   void Leave() { leave_ = true; }
 
@@ -126,7 +127,7 @@ class FilterContext {
     request_trailers_ = &request_trailers;
     response_trailers_ = &response_trailers;
   }
-  [[nodiscard]] uint32_t flags() const { return flags_; }
+  [[nodiscard]] observe::LogFlags flags() const { return flags_; }
   [[nodiscard]] upstream::Upstreams& upstreams() { return *upstreams_; }
   // As new, for the next exchange; Bind() stays. After FilterRun::Finish().
   void Reset();
@@ -142,7 +143,7 @@ class FilterContext {
   upstream::Upstreams* upstreams_ = nullptr;
   ExchangeFacts facts_;
   const Note* notes_ = nullptr;
-  uint32_t flags_ = 0;
+  observe::LogFlags flags_;
   bool leave_ = false;
   FilterRun* run_ = nullptr;  // while one is under way
 };

@@ -43,7 +43,7 @@ Sender& H1ClientConnection::Begin(Method method, const ResponsePlace& place) {
   state_ = State::kHead;
   method_ = method;
   place_ = place;
-  response_bytes_ = 0;
+  response_bytes_ = request_bytes_sent_ = 0;
   allowed_ = 0;
   interim_ = 0;
   request_chunked_ = request_ended_ = sent_reported_ = upgrade_asked_ = false;
@@ -122,8 +122,11 @@ void H1ClientConnection::AllowBody(size_t bytes) {
 }
 
 void H1ClientConnection::Abort() {
+  // After Detach() there is nothing to abort.
+  const bool detached = place_.receiver == nullptr;
   place_.receiver = nullptr;
-  if (state_ == State::kClosed) return;
+  if (state_ == State::kClosed || state_ == State::kIdle) return;
+  if (detached && state_ == State::kDone) return;
   transport_->Abort();
   Close();
 }
@@ -162,7 +165,10 @@ void H1ClientConnection::EndTurnWork() {
 void H1ClientConnection::Flush() {
   if (state_ == State::kClosed || write_failed_) return;
   if (!out_.empty() && transport_->may_write()) {
-    if (transport_->Write(out_) == net::IoStatus::kError) {
+    const size_t before = out_.bytes();
+    const net::IoStatus status = transport_->Write(out_);
+    request_bytes_sent_ += before - out_.bytes();
+    if (status == net::IoStatus::kError) {
       // The origin may have answered before it closed (413, say): what it said is read first.
       write_failed_ = want_close_ = true;
       out_.Clear();
@@ -332,7 +338,7 @@ bool H1ClientConnection::ReadMore(size_t limit) {
       OnEof();
       return false;
     case net::IoStatus::kError:
-      Fail(Error::Upstream(Error::What::kUpstreamReset, response_bytes_ == 0));
+      Fail(Error::Upstream(Error::What::kUpstreamReset, request_bytes_sent_ == 0));
       return false;
   }
   return false;
@@ -346,7 +352,7 @@ void H1ClientConnection::OnEof() {
     place_.receiver->OnBody(none, true);
     return;
   }
-  Fail(Error::Upstream(Error::What::kUpstreamReset, response_bytes_ == 0));
+  Fail(Error::Upstream(Error::What::kUpstreamReset, request_bytes_sent_ == 0));
 }
 
 void H1ClientConnection::Fail(Error error) {

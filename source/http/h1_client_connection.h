@@ -88,6 +88,7 @@ class H1ClientConnection final : public Sender {
   ResponsePlace place_;
   uint32_t exchanges_ = 0;
   uint64_t response_bytes_ = 0;
+  uint64_t request_bytes_sent_ = 0;
   size_t allowed_ = 0;
   Error pending_;                // found in a call of the exchange, told from the loop
   uint8_t interim_ = 0;          // 1xx responses so far

@@ -161,6 +161,7 @@ void H1ServerConnection::Refuse(Error error, H1Fault fault) {
   client_keep_alive_ = false;
   method_ = Method::kGet;
   version_ = Version::kHttp11;
+  callbacks_.refused(owner_, error);
   receiver_ = callbacks_.open(owner_, *this).receiver;
   receiver_->OnError(error);
 }

@@ -44,6 +44,8 @@ class H1ServerConnection final : public Sender {
     void (*closed)(void* owner);
     // A kept-alive connection was closed for idleness.
     void (*idle_closed)(void* owner);
+    // A request was refused before it was an exchange: for the counters.
+    void (*refused)(void* owner, Error error);
   };
 
   // `options`, `scratch` and `callbacks` outlive the connection.

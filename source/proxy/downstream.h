@@ -1,0 +1,124 @@
+// ServingListener: one worker's side of a listener: its socket, its config and its connections.
+// Downstream: one connection from a client.
+//
+// Owner of a ServingListener: the worker. It outlives its connections: when the config drops the
+// listener, the socket goes and the connections drain. Owner of a Downstream: itself, until its
+// connection is over; then it is buried. Thread: the shard's loop.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "source/base/intrusive_list.h"
+#include "source/config/snapshot.h"
+#include "source/http/h1_server_connection.h"
+#include "source/net/listener.h"
+#include "source/proxy/exchange.h"
+#include "source/proxy/shard.h"
+
+namespace gatehouse::proxy {
+
+class Downstream;
+
+// Connections of one listener over all workers. Any thread; touched per connection only.
+class ListenerCounts {
+ public:
+  // Counts one more connection unless that is over a limit (0: none).
+  [[nodiscard]] bool Add(const net::IpAddress& client, uint32_t max_all, uint32_t max_per_ip);
+  void Remove(const net::IpAddress& client);
+
+ private:
+  struct Hash {
+    size_t operator()(const net::IpAddress& ip) const;
+  };
+  struct Part {
+    std::mutex mutex;
+    std::unordered_map<net::IpAddress, uint32_t, Hash> clients;
+  };
+  // An IPv6 client has a whole /64 to itself.
+  [[nodiscard]] static net::IpAddress KeyOf(const net::IpAddress& ip) { return ip.Masked(32, 64); }
+  [[nodiscard]] Part& PartOf(const net::IpAddress& key) {
+    return parts_[Hash{}(key) % parts_.size()];
+  }
+
+  std::atomic<uint32_t> all_ = 0;
+  std::array<Part, 16> parts_;
+};
+
+class ServingListener {
+ public:
+  // `counts` is shared by the workers.
+  ServingListener(Shard& shard, std::string name, std::shared_ptr<ListenerCounts> counts);
+  ~ServingListener();
+  ServingListener(const ServingListener&) = delete;
+  ServingListener& operator=(const ServingListener&) = delete;
+
+  // Takes the socket (non-blocking, listening) and starts to accept.
+  void Listen(int fd);
+  // From now on requests are served under this config of the shard's current snapshot.
+  void Update(const config::Listener& config);
+  // No new connections; those that are there drain: `grace` for idle ones.
+  void Drain(Duration grace);
+  // Stops accepting, and leaves the connections as they are.
+  void StopAccepting() { socket_.reset(); }
+  // Ends all connections now.
+  void KillAll();
+
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const config::Listener& config() const { return *config_; }
+  [[nodiscard]] const SnapshotPin& pin() const { return pin_; }
+  [[nodiscard]] Shard& shard() { return shard_; }
+  [[nodiscard]] size_t connections() const { return connection_count_; }
+  [[nodiscard]] int fd() const { return socket_ == nullptr ? -1 : socket_->fd(); }
+
+  // Serves a connection whose transport is there already, unless a limit forbids it.
+  void Serve(std::unique_ptr<net::Transport> transport, const net::Address& peer);
+
+ private:
+  friend class Downstream;
+
+  void Accept(int fd, const net::Address& peer);
+  [[nodiscard]] bool Admit(const net::Address& peer);
+  void Start(std::unique_ptr<net::Transport> transport, const net::Address& peer);
+
+  Shard& shard_;
+  std::string name_;
+  std::shared_ptr<ListenerCounts> counts_;
+  SnapshotPin pin_;
+  const config::Listener* config_ = nullptr;
+  std::unique_ptr<net::ListenSocket> socket_;
+  IntrusiveList<Downstream> connections_;
+  size_t connection_count_ = 0;
+  bool draining_ = false;
+  Duration grace_{};
+};
+
+class Downstream final : public ListNode<Downstream>, public net::Buried {
+ public:
+  Downstream(ServingListener& listener, std::unique_ptr<net::Transport> transport,
+             const net::Address& peer);
+  ~Downstream();
+
+  void Drain(Duration grace) { connection_.Drain(grace); }
+  void Kill() { connection_.Kill(); }
+
+ private:
+  http::NewStream Open(http::Sender& sender);
+  void Closed();
+
+  static const http::H1ServerConnection::Callbacks kCallbacks;
+
+  ServingListener& listener_;
+  // What the connection was accepted under.
+  std::shared_ptr<const http::H1ServerOptions> options_;
+  ClientOf client_;
+  char ip_text_[46];
+  char peer_text_[56];
+  http::H1ServerConnection connection_;
+};
+
+}  // namespace gatehouse::proxy
