@@ -26,6 +26,8 @@
 #include "source/net/address.h"
 #include "source/net/loop.h"
 
+struct ares_addrinfo;
+
 namespace gatehouse::net {
 
 enum class DnsFamily : uint8_t { kBoth, kIpv4, kIpv6 };
@@ -45,11 +47,13 @@ struct DnsAnswer {
 };
 
 class Resolver {
+  struct Query;
+  struct Channel;
+
  public:
   struct Options {
-    std::vector<std::string> servers;          // host:port, hosts as numbers; empty: the system's
-    Duration timeout = std::chrono::seconds(5);  // for a whole lookup, all tries
-    std::string hosts_file;                    // empty: the system's
+    std::vector<std::string> servers;  // "ip", "ip:port" or "[v6]:port"; empty: the system's
+    Duration timeout = std::chrono::seconds(5);  // of a whole lookup, all tries
   };
 
   class Lookup : public ListNode<Lookup> {
@@ -63,18 +67,21 @@ class Resolver {
 
    private:
     friend class Resolver;
-    void OnTimer();
+    void Answer(DnsAnswer answer);
+    void OnTimeout();
     void Tell();
 
     void* owner_;
     Done done_;
     Resolver* resolver_ = nullptr;  // while it runs
-    struct Query* query_ = nullptr;  // what c-ares works on, or null
-    bool answered_ = false;          // answer_ waits for the loop
+    Query* query_ = nullptr;        // what c-ares works on, or null
     DnsAnswer answer_;
-    Timer timer_;                    // the deadline, then the delivery
+    Flushable tell_;
+    Timer timeout_;
   };
 
+  // OK when Make() would take them.
+  [[nodiscard]] static absl::Status CheckServers(const std::vector<std::string>& servers);
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Resolver>> Make(Loop& loop, Options options);
   ~Resolver();
   Resolver(const Resolver&) = delete;
@@ -83,8 +90,8 @@ class Resolver {
   void Start(Lookup& lookup, std::string_view host, DnsFamily family);
 
  private:
-  struct Channel;
   Resolver(Loop& loop, Options options);
+  static void OnResult(void* query, int status, int timeouts, ares_addrinfo* info);
 
   Loop& loop_;
   Options options_;

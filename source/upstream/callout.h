@@ -7,8 +7,8 @@
 // `done`; views in the result until the Callout is destroyed.
 //
 // One retry, for a pooled connection that turned out to be dead before a byte of the response came,
-// if the method is idempotent (RFC 9110, section 9.2.2) or the request was provably not processed.
-// Counts in the cluster's metrics like any attempt.
+// if the method is idempotent (RFC 9110, section 9.2.2). Counts in the cluster's metrics like any
+// attempt.
 //
 //   callout = new (arena.Allocate(sizeof(Callout))) Callout(upstreams, arena);
 //   callout->Start({.cluster = authority, .path = "/check"}, this, &OnAnswer);
@@ -26,11 +26,13 @@
 #include "source/base/timer_wheel.h"
 #include "source/http/message.h"
 #include "source/http/stream.h"
+#include "source/net/loop.h"
+#include "source/observe/standard_metrics.h"
+#include "source/upstream/cluster.h"
 #include "source/upstream/lease.h"
 
 namespace gatehouse::upstream {
 
-class Cluster;
 class Upstreams;
 
 struct CalloutRequest {
@@ -72,39 +74,38 @@ class Callout final : public http::Receiver {
   void OnTrailers() override;
   void OnError(http::Error error) override;
   void OnCredit() override {}
-  void OnSent() override;
+  void OnSent() override {}
 
-  void Connect();
   void BuildHead();
+  void Connect(const PickHint& hint);
   void Send(Lease lease);
-  void OnFailure(http::Error error);
+  void OnLease(Lease lease, http::Error error);
   void OnTimeout();
-  void EndIfBothEnded();
+  void AllowBody();
   void Succeed();
-  // Ends the stream, if any; `done` comes from the timer's next tick or at once.
-  void Finish(http::Error error);
-  void Tell();
+  // Ends the stream, if there is one, and tells. From the loop only.
+  void Fail(http::Error error);
+  void Tell(const CalloutResult& result);
+  [[nodiscard]] const observe::ClusterMetrics& metrics() const {
+    return request_.cluster->metrics();
+  }
 
   Upstreams& upstreams_;
-  Arena& arena_;
   CalloutRequest request_;
   Done done_ = nullptr;
   void* owner_ = nullptr;
   LeaseWaiter waiter_;
   Lease lease_;
   http::Sender* sender_ = nullptr;
-  Timer timer_;
+  Timer deadline_;
+  net::Flushable fail_later_;  // what Start() found is told from the loop
   http::RequestHead head_;
   http::ResponseHead response_;
   http::HeaderMap trailers_;
   Chain body_;
-  TimePoint started_at_;
-  TimePoint deadline_;
+  TimePoint sent_at_;
   http::Error error_;
   bool retried_ = false;
-  bool sent_ = false;
-  bool received_ = false;
-  bool ended_ = false;
 };
 
 }  // namespace gatehouse::upstream

@@ -19,9 +19,9 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
-#include "source/base/random.h"
 #include "source/base/time.h"
 #include "source/base/timer_wheel.h"
 #include "source/net/loop.h"
@@ -38,10 +38,9 @@ class DnsTracker {
   struct Options {
     Duration first_backoff = std::chrono::seconds(1);
     Duration max_backoff = std::chrono::seconds(60);
-    std::string hosts_file;  // empty: the system's
   };
 
-  DnsTracker(net::Loop& loop, Publish publish) : DnsTracker(loop, std::move(publish), Options{}) {}
+  DnsTracker(net::Loop& loop, Publish publish) : DnsTracker(loop, std::move(publish), Options()) {}
   DnsTracker(net::Loop& loop, Publish publish, Options options);
   ~DnsTracker();
   DnsTracker(const DnsTracker&) = delete;
@@ -68,24 +67,25 @@ class DnsTracker {
  private:
   struct Name;
   struct Watched;
-  struct ServerSet;
 
-  Name& NameOf(const std::string& host, const DnsSpec& spec);
-  net::Resolver* ResolverOf(const DnsSpec& spec);
+  std::shared_ptr<Name> NameOf(const std::string& host, const DnsSpec& spec);
+  std::shared_ptr<net::Resolver> ResolverOf(const DnsSpec& spec, std::string* why_not);
+  void Resolve(Name& name);
   void OnAnswer(Name& name, const net::DnsAnswer& answer);
-  void MarkChanged(const Name& name);
-  void PublishChanged();
-  void DropUnusedNames();
-  void CheckResolved();
+  void OnFailure(Name& name, std::string_view why);
+  void PublishLater();
+  // End of turn: publishes what has changed, then tells who waits.
+  void Settle();
 
   net::Loop& loop_;
   Publish publish_;
   Options options_;
-  std::map<std::string, std::unique_ptr<net::Resolver>> resolvers_;  // by servers and timeout
-  std::map<std::string, std::unique_ptr<Name>> names_;               // by host and options
-  std::map<uint32_t, std::unique_ptr<Watched>> watched_;             // by generation
-  Timer publish_timer_;   // publishes what is marked, from the loop
-  Timer deadline_timer_;
+  std::map<std::string, std::weak_ptr<net::Resolver>> resolvers_;  // by servers and timeout
+  std::map<std::string, std::weak_ptr<Name>> names_;               // by host and options
+  std::map<uint32_t, std::unique_ptr<Watched>> watched_;           // by generation
+  net::Flushable settle_later_;
+  Timer deadline_;
+  bool deadline_passed_ = false;
   std::function<void()> when_resolved_;
 };
 

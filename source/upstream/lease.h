@@ -26,6 +26,7 @@
 #include <utility>
 
 #include "source/base/intrusive_list.h"
+#include "source/base/time.h"
 #include "source/http/error.h"
 #include "source/http/stream.h"
 #include "source/upstream/balancer.h"
@@ -93,6 +94,7 @@ class LeaseWaiter : public ListNode<LeaseWaiter> {
   ClusterState* cluster_ = nullptr;  // while it waits
   EndpointPool* pool_ = nullptr;     // while it is in that queue
   PickHint hint_;
+  TimePoint since_;
   http::Error error_;                // that is about to be told
 };
 

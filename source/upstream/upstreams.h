@@ -49,7 +49,7 @@ class Upstreams {
 
   // A new config: retires the clusters that are not in it, and brings the endpoints of those that
   // are up to date (but for names, which the DnsTracker publishes).
-  void Adopt(std::span<const Cluster* const> clusters);
+  void Adopt(std::span<const std::shared_ptr<const Cluster>> clusters);
   // The pieces that Adopt() is made of.
   void Retire(ClusterKey key);
   // Also before the cluster's first use.
@@ -60,6 +60,7 @@ class Upstreams {
 
   [[nodiscard]] net::Loop& loop() { return loop_; }
   [[nodiscard]] observe::CounterBlock& counters() { return counters_; }
+  [[nodiscard]] http::H1HeadScratch& scratch() { return scratch_; }
   // States that were made and not yet freed, retired ones included.
   [[nodiscard]] size_t states() const { return state_count_; }
 
@@ -69,13 +70,18 @@ class Upstreams {
   struct Entry {
     ClusterState* state = nullptr;
     std::shared_ptr<const EndpointSet> endpoints;  // null: those of the Cluster
-    uint32_t generation = 0;
+    uint32_t generation = 0;                       // 0: never used
+    uint16_t adoption = 0;                         // the last one that had it
     bool retired = false;
   };
 
   [[gnu::noinline]] ClusterState& MakeState(const Cluster& cluster);
   // The entry of that generation; an older one in the slot is retired first.
   Entry& EntryOf(ClusterKey key);
+  // The slot belongs to a later generation by now.
+  [[nodiscard]] bool IsOutdated(ClusterKey key) const {
+    return key.slot < entries_.size() && entries_[key.slot].generation > key.generation;
+  }
   void RetireEntry(Entry& entry);
   // Called by a state at the moment when nothing needs it any more.
   void Free(ClusterState& state);
@@ -86,6 +92,7 @@ class Upstreams {
   std::vector<Entry> entries_;  // by slot
   IntrusiveList<ClusterState> states_;
   size_t state_count_ = 0;
+  uint16_t adoption_ = 0;
   bool draining_ = false;
 };
 

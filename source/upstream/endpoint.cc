@@ -1,0 +1,63 @@
+#include "source/upstream/endpoint.h"
+
+#include <unordered_map>
+
+namespace gatehouse::upstream {
+namespace {
+
+std::string KeyOf(std::string_view text, const net::Address& address) {
+  std::string key(text);
+  key += ' ';
+  key += address.ToString();
+  return key;
+}
+
+}  // namespace
+
+std::shared_ptr<const EndpointSet> EndpointSet::Make(const std::vector<ResolvedEndpoint>& endpoints,
+                                                     const EndpointSet* previous) {
+  std::unordered_map<std::string, std::shared_ptr<const Endpoint>> known;
+  if (previous != nullptr) {
+    for (const Entry& entry : *previous) {
+      known.emplace(KeyOf(entry.endpoint->text(), entry.endpoint->address()), entry.endpoint);
+    }
+  }
+  const std::shared_ptr<EndpointSet> set(new EndpointSet);
+  set->entries_.reserve(endpoints.size());
+  std::unordered_map<std::string, size_t> positions;
+  for (const ResolvedEndpoint& resolved : endpoints) {
+    std::string key = KeyOf(resolved.text, resolved.address);
+    const auto [position, added] = positions.emplace(std::move(key), set->entries_.size());
+    if (!added) {
+      uint32_t& weight = set->entries_[position->second].weight;
+      weight = resolved.weight > UINT32_MAX - weight ? UINT32_MAX : weight + resolved.weight;
+      continue;
+    }
+    const auto found = known.find(position->first);
+    set->entries_.push_back(
+        {found != known.end() ? found->second
+                              : std::make_shared<const Endpoint>(resolved.address, resolved.text),
+         resolved.weight});
+  }
+  return set;
+}
+
+bool EndpointSet::SameAs(const EndpointSet& other) const {
+  if (size() != other.size()) return false;
+  for (size_t i = 0; i < size(); ++i) {
+    const Entry& a = entries_[i];
+    const Entry& b = other.entries_[i];
+    if (a.endpoint != b.endpoint || a.weight != b.weight) return false;
+  }
+  return true;
+}
+
+void EndpointSet::SetHealth(size_t index, bool healthy) const {
+  const Endpoint& endpoint = *entries_[index].endpoint;
+  if (endpoint.healthy() == healthy) return;
+  endpoint.healthy_.store(healthy, std::memory_order_relaxed);
+  // Releases the store above: who sees the new version sees the new health.
+  health_version_.fetch_add(1, std::memory_order_release);
+}
+
+}  // namespace gatehouse::upstream
