@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,15 @@ bool IsWordCharacter(char c) {
          c == '-' || c == '.' || c == '/' || c == '+' || c == '$' || c == '(' || c == ')';
 }
 
+// 2s, 64KiB, 10/s: a number with a unit, which no version of YAML reads as anything but text.
+bool IsMeasure(std::string_view text) {
+  const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+  const std::string_view unit = text.substr(digits);
+  if (digits == 0 || unit.empty()) return false;
+  if (unit.find_first_not_of("0123456789dhmnusBKMGTi/") != std::string_view::npos) return false;
+  return unit.find_first_of("hmsi/") != std::string_view::npos || unit.ends_with("B");
+}
+
 // Whether `text` without quotes is read as this very string, by this and by older YAML readers,
 // which take `on`, 0755, 1:30 and dates for something else. Cautious: quotes are never wrong.
 bool IsSafePlain(std::string_view text) {
@@ -21,7 +31,7 @@ bool IsSafePlain(std::string_view text) {
   const char first = text[0];
   const bool begins_like_a_word = (first >= 'a' && first <= 'z') ||
                                   (first >= 'A' && first <= 'Z') || first == '/' || first == '_';
-  if (!begins_like_a_word) return false;
+  if (!begins_like_a_word) return IsMeasure(text);
   for (const char c : text) {
     if (!IsWordCharacter(c)) return false;
   }

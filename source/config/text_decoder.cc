@@ -175,6 +175,7 @@ void Decoder::DecodeFields(const Node& node, Message* message, bool skip_type) {
   std::vector<const FieldDescriptor*> chosen(static_cast<size_t>(descriptor.oneof_decl_count()));
   for (const NodeMember& member : node.members()) {
     if (skip_type && member.key.text() == "@type") continue;
+    if (path_.empty() && member.key.text() == "$schema") continue;  // for the author's editor
     const FieldDescriptor* field = descriptor.FindFieldByName(std::string(member.key.text()));
     if (field == nullptr) {
       ReportUnknownField(member, descriptor);

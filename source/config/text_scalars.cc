@@ -234,9 +234,13 @@ std::string ParseSize(std::string_view text, uint64_t* out) {
 }
 
 std::string FormatSize(uint64_t bytes) {
-  for (const Unit& unit : kSizeUnits) {
-    if (unit.name.size() == 3 && bytes >= unit.factor && bytes % unit.factor == 0) {
-      return fmt::format("{}{}", bytes / unit.factor, unit.name);
+  constexpr uint64_t kSmallestDecimal = 1'000'000;  // below it, KiB or plain bytes read better
+  for (const bool binary : {true, false}) {
+    for (const Unit& unit : kSizeUnits) {
+      const bool matches = binary ? unit.name.size() == 3 : unit.factor >= kSmallestDecimal;
+      if (matches && bytes >= unit.factor && bytes % unit.factor == 0) {
+        return fmt::format("{}{}", bytes / unit.factor, unit.name);
+      }
     }
   }
   return fmt::format("{}B", bytes);
