@@ -72,7 +72,8 @@ absl::Status LogThread::Start() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<LogOutput>> LogThread::Open(std::string_view path) {
+absl::StatusOr<std::shared_ptr<LogOutput>> LogThread::Open(std::string_view path,
+                                                           size_t ring_bytes) {
   const std::lock_guard lock(mutex_);
   for (const auto& entry : entries_) {
     if (entry->output->path() != path) continue;
@@ -83,7 +84,8 @@ absl::StatusOr<std::shared_ptr<LogOutput>> LogThread::Open(std::string_view path
   if (const int error = entry->sink.Open(entry->output->path()); error != 0) {
     return Unavailable(fmt::format("cannot open access log {}: {}", path, std::strerror(error)));
   }
-  const absl::Status status = entry->output->MakeRings(options_.workers, options_.ring_bytes);
+  const absl::Status status = entry->output->MakeRings(
+      options_.workers, ring_bytes == 0 ? options_.ring_bytes : ring_bytes);
   if (!status.ok()) return status;
   std::shared_ptr<LogOutput> handle(
       entry->output.get(), [self = shared_from_this()](LogOutput* output) { self->Close(output); });
@@ -333,11 +335,12 @@ void LogThread::Failed(Entry& entry, int error) {
   output.stalled_.store(true, std::memory_order_relaxed);
   // A reader that is merely slow is no failure.
   if (error == EAGAIN && now_ - entry.since < options_.retry_interval) return;
-  if (output.failing_.exchange(true, std::memory_order_relaxed)) return;
+  if (output.failing_.load(std::memory_order_relaxed)) return;
   entry.dropped_before = output.lines_dropped();
   Report(output.path(),
          fmt::format("{}; lines wait in memory, then are dropped, until it works again",
                      error == EAGAIN ? "its reader does not read" : std::strerror(error)));
+  output.failing_.store(true, std::memory_order_release);
 }
 
 void LogThread::Recovered(Entry& entry) {
@@ -345,9 +348,10 @@ void LogThread::Recovered(Entry& entry) {
   if (entry.error == 0) return;
   entry.error = 0;
   output.stalled_.store(false, std::memory_order_relaxed);
-  if (!output.failing_.exchange(false, std::memory_order_relaxed)) return;
+  if (!output.failing_.load(std::memory_order_relaxed)) return;
   Report(output.path(), fmt::format("works again; {} lines were dropped",
                                     output.lines_dropped() - entry.dropped_before));
+  output.failing_.store(false, std::memory_order_release);
 }
 
 void LogThread::EraseClosed() {

@@ -51,7 +51,8 @@ class LogThread : public std::enable_shared_from_this<LogThread> {
   ~LogThread();
 
   [[nodiscard]] absl::Status Start();
-  [[nodiscard]] absl::StatusOr<std::shared_ptr<LogOutput>> Open(std::string_view path);
+  [[nodiscard]] absl::StatusOr<std::shared_ptr<LogOutput>> Open(std::string_view path,
+                                                                size_t ring_bytes);
   void Reopen();
   [[nodiscard]] bool Flush(std::chrono::milliseconds deadline);
   [[nodiscard]] bool Stop(std::chrono::milliseconds deadline);

@@ -59,8 +59,9 @@ absl::StatusOr<std::unique_ptr<LogWriter>> LogWriter::Create(const Options& opti
 
 LogWriter::~LogWriter() { Stop(kDefaultStop); }
 
-absl::StatusOr<std::shared_ptr<LogOutput>> LogWriter::Open(std::string_view path) {
-  return thread_->Open(path);
+absl::StatusOr<std::shared_ptr<LogOutput>> LogWriter::Open(std::string_view path,
+                                                           size_t ring_bytes) {
+  return thread_->Open(path, ring_bytes);
 }
 
 void LogWriter::Reopen() { thread_->Reopen(); }

@@ -87,7 +87,9 @@ class LogWriter {
 
   // A path, "stdout" or "stderr". An output that is open already is shared. Fails when the file
   // cannot be opened or made; once open, errors do not fail any more but drop and count.
-  [[nodiscard]] absl::StatusOr<std::shared_ptr<LogOutput>> Open(std::string_view path);
+  // `ring_bytes` per worker, for an output that is not open yet; 0: that of the options.
+  [[nodiscard]] absl::StatusOr<std::shared_ptr<LogOutput>> Open(std::string_view path,
+                                                                size_t ring_bytes = 0);
 
   // Makes the thread open every path anew, soon: a rotated or vanished file is left for a new one.
   void Reopen();
