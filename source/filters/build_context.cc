@@ -52,6 +52,7 @@ absl::StatusOr<const gatehouse::v1::RateLimit*> BuildContext::RateLimit(std::str
     return Error(field, fmt::format("there is no rate limit \"{}\"", name),
                  NearestName(resources_.rate_limits, name));
   }
+  rate_limit_references_.emplace_back(name);
   return at->second;
 }
 
@@ -62,6 +63,7 @@ absl::StatusOr<std::string_view> BuildContext::Secret(std::string_view field,
     return Error(field, fmt::format("there is no secret \"{}\"", name),
                  NearestName(resources_.secrets, name));
   }
+  secret_references_.emplace_back(name);
   return std::string_view(at->second);
 }
 

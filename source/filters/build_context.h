@@ -25,6 +25,9 @@
 namespace gatehouse::v1 {
 class RateLimit;
 }
+namespace gatehouse::observe {
+class MetricRegistry;
+}
 namespace gatehouse::upstream {
 class Cluster;
 }
@@ -79,6 +82,7 @@ struct BuildResources {
   ByName<const gatehouse::v1::RateLimit*> rate_limits;
   ByName<std::string> secrets;  // their text
   StateStore* states = nullptr;
+  observe::MetricRegistry* metrics = nullptr;
   size_t workers = 1;
 };
 
@@ -106,6 +110,8 @@ class BuildContext {
   [[nodiscard]] absl::StatusOr<std::string_view> Secret(std::string_view field,
                                                         std::string_view name);
   [[nodiscard]] StateStore& states() { return *resources_.states; }
+  // Where a filter acquires its own counters.
+  [[nodiscard]] observe::MetricRegistry& metrics() { return *resources_.metrics; }
   [[nodiscard]] size_t workers() const { return resources_.workers; }
   [[nodiscard]] const std::string& path() const { return path_; }
 
@@ -115,9 +121,15 @@ class BuildContext {
                      std::string_view suggestion = {});
   // When Build failed and this is empty, its status is the error.
   [[nodiscard]] const std::vector<FieldError>& errors() const { return errors_; }
-  // Names of clusters that the filter uses.
+  // Names of what the filter uses. It is built anew when one of them has changed.
   [[nodiscard]] const std::vector<std::string>& cluster_references() const {
     return cluster_references_;
+  }
+  [[nodiscard]] const std::vector<std::string>& rate_limit_references() const {
+    return rate_limit_references_;
+  }
+  [[nodiscard]] const std::vector<std::string>& secret_references() const {
+    return secret_references_;
   }
 
  private:
@@ -125,6 +137,8 @@ class BuildContext {
   std::string path_;
   std::vector<FieldError> errors_;
   std::vector<std::string> cluster_references_;
+  std::vector<std::string> rate_limit_references_;
+  std::vector<std::string> secret_references_;
 };
 
 }  // namespace gatehouse::filters
