@@ -101,12 +101,14 @@ static inline const struct answer* find_answer(const char* path, size_t length) 
   return NULL;
 }
 
-// The body of an answer: bytes that differ by position, so that lost, doubled or swapped parts show.
+// The body of an answer: bytes that differ by position, so that lost, doubled or swapped parts
+// show.
 static inline void fill_body(const struct answer* answer, char* out) {
   if (strcmp(answer->path, "/json") == 0) {
     size_t used = (size_t)sprintf(out, "{\"items\":[");
     for (int i = 0; used + 100 < answer->length; ++i) {
-      static const char kItem[] = "{\"id\":%d,\"name\":\"item-%d\",\"price\":%d.99,\"in_stock\":true},";
+      static const char kItem[] =
+          "{\"id\":%d,\"name\":\"item-%d\",\"price\":%d.99,\"in_stock\":true},";
       used += (size_t)sprintf(out + used, kItem, 1000 + i, i, i);
     }
     used += (size_t)sprintf(out + used, "{}],\"padding\":\"");
@@ -114,7 +116,8 @@ static inline void fill_body(const struct answer* answer, char* out) {
     memcpy(out + answer->length - 2, "\"}", 2);
     return;
   }
-  for (size_t i = 0; i < answer->length; ++i) out[i] = (char)('!' + (i * 7 + i / 89 + i / 8191) % 90);
+  for (size_t i = 0; i < answer->length; ++i)
+    out[i] = (char)('!' + (i * 7 + i / 89 + i / 8191) % 90);
 }
 
 #endif  // GATEHOUSE_TOOLS_BENCH_COMMON_H_

@@ -4,21 +4,21 @@
 // only, a head must come in one read, no pipelining) and understands nothing else: a client that
 // asks for `Connection: close` gets its own connection closed and the pooled one kept.
 #define _GNU_SOURCE
-#include "common.h"
-
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
 
+#include "common.h"
+
 struct conn {
   int fd;
   bool upstream, closed;
-  bool close_after;        // client: close when its answer has been sent
-  bool paused;             // not read: the other side has not taken what was read before
-  struct conn* peer;       // the other side while a request is under way
-  struct conn* next;       // in the pool, or among the dead
-  size_t left;             // bytes of the current message still to come
-  char* held;              // bytes that this side's socket did not take
+  bool close_after;   // client: close when its answer has been sent
+  bool paused;        // not read: the other side has not taken what was read before
+  struct conn* peer;  // the other side while a request is under way
+  struct conn* next;  // in the pool, or among the dead
+  size_t left;        // bytes of the current message still to come
+  char* held;         // bytes that this side's socket did not take
   size_t held_length;
 };
 
@@ -146,7 +146,8 @@ static void bury(void) {
 }
 
 int main(int argc, char** argv) {
-  if (argc < 3) return fprintf(stderr, "usage: forwarder LISTEN_PORT ORIGIN_PORT [BUFFER_KIB]\n"), 2;
+  if (argc < 3)
+    return fprintf(stderr, "usage: forwarder LISTEN_PORT ORIGIN_PORT [BUFFER_KIB]\n"), 2;
   signal(SIGPIPE, SIG_IGN);
   origin_port = atoi(argv[2]);
   if (argc > 3) buffer_size = strtoul(argv[3], NULL, 10) << 10;

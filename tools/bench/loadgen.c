@@ -2,14 +2,13 @@
 // distrustful: every answer's status, length and (for large bodies: one in 64) bytes are checked.
 //   closed loop   C keep-alive connections, each sends its next request when its answer is complete
 //   --rate R      open loop: Poisson arrivals at R per second, latency counted from the moment a
-//                 request was due, so that a stall is charged to every request that waited behind it
+//                 request was due, so that a stall is charged to every request that waited behind
+//                 it
 //   --idle N      N connections make one request each and stay; prints a line when all are there,
 //                 ends when stdin is closed
 // It polls and never sleeps (origin.c says why), giving the core away when there is nothing to do.
 // Prints one JSON object. Exit code 1: some answer was wrong or missing.
 #define _GNU_SOURCE
-#include "common.h"
-
 #include <getopt.h>
 #include <math.h>
 #include <sched.h>
@@ -18,6 +17,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
+#include "common.h"
 #include "histogram.h"
 
 enum { kBufferSize = 256 << 10, kPeek = 4096, kErrorLimit = 1000, kWindow = 64 };
@@ -26,11 +26,11 @@ static const int64_t kGrace = 5000000000;  // for what is outstanding at the end
 
 struct conn {
   int fd;
-  bool waiting;          // a request is under way
-  bool answered;         // its answer is complete, the server's close is awaited
-  bool check;            // compare this body byte by byte
-  size_t sent;           // of the request
-  size_t body_left;      // 0 and !in_body: the head is awaited
+  bool waiting;      // a request is under way
+  bool answered;     // its answer is complete, the server's close is awaited
+  bool check;        // compare this body byte by byte
+  size_t sent;       // of the request
+  size_t body_left;  // 0 and !in_body: the head is awaited
   bool in_body;
   char* partial;
   size_t partial_length;
@@ -47,9 +47,7 @@ static struct options {
   bool new_connection;
 } options = {.connections = 64, .seconds = 1e9, .requests = UINT64_MAX, .headers = "few"};
 
-static struct {
-  uint64_t answered, errors, reconnects, sent, bytes;
-} count;
+static struct { uint64_t answered, errors, reconnects, sent, bytes; } count;
 static struct histogram latency;
 static const char* first_error;
 static int epoll;
@@ -57,9 +55,9 @@ static struct conn* conns;
 static char *request, *body, *buffer;
 static size_t request_length;
 static int64_t now, deadline;
-static struct conn** idle_ring;      // open loop: connections without a request, first in first out
+static struct conn** idle_ring;  // open loop: connections without a request, first in first out
 static size_t idle_head, idle_count;
-static int64_t* due_ring;            // open loop: requests that found no connection
+static int64_t* due_ring;  // open loop: requests that found no connection
 static size_t due_head, due_count;
 enum { kDueLimit = 1 << 20 };
 
@@ -72,11 +70,14 @@ static int64_t clock_now(void) {
 static void make_request(void) {
   static const char kBrowser[] =
       "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:115.0) Gecko/20100101 Firefox/115.0\r\n"
-      "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8\r\n"
-      "Accept-Language: en-US,en;q=0.5\r\n"
+      "Accept: "
+      "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n"
+      "Accept-Language: en-US,en;q=0.8,de-DE;q=0.5,de;q=0.3\r\n"
       "Accept-Encoding: gzip, deflate, br\r\n"
-      "Referer: https://shop.example/products/overview?page=3\r\n"
-      "Cookie: session=4f1c9d0a7be24c55a1e6d3b8; theme=dark; consent=analytics%3Dno\r\n"
+      "Referer: https://shop.example/products/overview?page=3&sort=price\r\n"
+      "Cookie: session=4f1c9d0a7be24c55a1e6d3b84f1c9d0a7be24c55; theme=dark; "
+      "consent=analytics%3Dno; "
+      "_ga=GA1.2.1234567890.1700000000\r\n"
       "Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: same-origin\r\n"
       "Cache-Control: no-cache\r\nPragma: no-cache\r\n";
   static const char kFew[] = "User-Agent: bench\r\nAccept: */*\r\n";
@@ -87,7 +88,8 @@ static void make_request(void) {
                strcmp(options.headers, "browser") == 0 ? kBrowser : kFew);
   if (options.new_connection) p += sprintf(p, "Connection: close\r\n");
   if (options.post > 0) {
-    p += sprintf(p, "Content-Type: application/octet-stream\r\nContent-Length: %zu\r\n", options.post);
+    p += sprintf(p, "Content-Type: application/octet-stream\r\nContent-Length: %zu\r\n",
+                 options.post);
   }
   p += sprintf(p, "\r\n");
   memset(p, 'u', options.post);
@@ -353,13 +355,14 @@ static void run_idle(void) {
 }
 
 static void print_result(double seconds) {
-  printf("{\"requests\": %lu, \"errors\": %lu, \"reconnects\": %lu, \"seconds\": %.3f, \"rps\": %.1f, "
-         "\"bytes\": %lu, \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, "
-         "\"max_us\": %.1f, \"first_error\": \"%s\"}\n",
-         count.answered, count.errors, count.reconnects, seconds, (double)count.answered / seconds,
-         count.bytes, histogram_at(&latency, 0.5) / 1e3, histogram_at(&latency, 0.9) / 1e3,
-         histogram_at(&latency, 0.99) / 1e3, histogram_at(&latency, 0.999) / 1e3,
-         (double)latency.max / 1e3, first_error == NULL ? "" : first_error);
+  printf(
+      "{\"requests\": %lu, \"errors\": %lu, \"reconnects\": %lu, \"seconds\": %.3f, \"rps\": %.1f, "
+      "\"bytes\": %lu, \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, "
+      "\"max_us\": %.1f, \"first_error\": \"%s\"}\n",
+      count.answered, count.errors, count.reconnects, seconds, (double)count.answered / seconds,
+      count.bytes, histogram_at(&latency, 0.5) / 1e3, histogram_at(&latency, 0.9) / 1e3,
+      histogram_at(&latency, 0.99) / 1e3, histogram_at(&latency, 0.999) / 1e3,
+      (double)latency.max / 1e3, first_error == NULL ? "" : first_error);
 }
 
 static void usage(void) {
@@ -373,28 +376,51 @@ static void usage(void) {
 
 static void parse_options(int argc, char** argv) {
   static const struct option kOptions[] = {
-      {"port", 1, 0, 'p'},     {"path", 1, 0, 'u'}, {"connections", 1, 0, 'c'},
-      {"seconds", 1, 0, 's'},  {"rate", 1, 0, 'r'}, {"requests", 1, 0, 'n'},
-      {"headers", 1, 0, 'h'},  {"post", 1, 0, 'b'}, {"new-connection", 0, 0, 'x'},
-      {"idle", 1, 0, 'i'},     {0, 0, 0, 0}};
+      {"port", 1, 0, 'p'},    {"path", 1, 0, 'u'}, {"connections", 1, 0, 'c'},
+      {"seconds", 1, 0, 's'}, {"rate", 1, 0, 'r'}, {"requests", 1, 0, 'n'},
+      {"headers", 1, 0, 'h'}, {"post", 1, 0, 'b'}, {"new-connection", 0, 0, 'x'},
+      {"idle", 1, 0, 'i'},    {0, 0, 0, 0}};
   int o;
   while ((o = getopt_long(argc, argv, "", kOptions, NULL)) != -1) {
     switch (o) {
-      case 'p': options.port = atoi(optarg); break;
-      case 'u': options.answer = find_answer(optarg, strlen(optarg)); break;
-      case 'c': options.connections = atoi(optarg); break;
-      case 's': options.seconds = atof(optarg); break;
-      case 'r': options.rate = atof(optarg); break;
-      case 'n': options.requests = strtoull(optarg, NULL, 10); break;
-      case 'h': options.headers = optarg; break;
-      case 'b': options.post = strtoull(optarg, NULL, 10); break;
-      case 'x': options.new_connection = true; break;
-      case 'i': options.idle = atoi(optarg); break;
-      default: usage();
+      case 'p':
+        options.port = atoi(optarg);
+        break;
+      case 'u':
+        options.answer = find_answer(optarg, strlen(optarg));
+        break;
+      case 'c':
+        options.connections = atoi(optarg);
+        break;
+      case 's':
+        options.seconds = atof(optarg);
+        break;
+      case 'r':
+        options.rate = atof(optarg);
+        break;
+      case 'n':
+        options.requests = strtoull(optarg, NULL, 10);
+        break;
+      case 'h':
+        options.headers = optarg;
+        break;
+      case 'b':
+        options.post = strtoull(optarg, NULL, 10);
+        break;
+      case 'x':
+        options.new_connection = true;
+        break;
+      case 'i':
+        options.idle = atoi(optarg);
+        break;
+      default:
+        usage();
     }
   }
-  bool known_headers = strcmp(options.headers, "few") == 0 || strcmp(options.headers, "browser") == 0;
-  if (options.port == 0 || options.answer == NULL || options.connections < 1 || !known_headers) usage();
+  bool known_headers =
+      strcmp(options.headers, "few") == 0 || strcmp(options.headers, "browser") == 0;
+  if (options.port == 0 || options.answer == NULL || options.connections < 1 || !known_headers)
+    usage();
 }
 
 int main(int argc, char** argv) {

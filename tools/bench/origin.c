@@ -1,13 +1,14 @@
-// origin PORT: the benchmark's upstream server. One thread, epoll, HTTP/1.1 keep-alive, answers that
-// are made once at the start; a request costs one read and one write, so that it is the proxy which
-// is measured. Understands Content-Length bodies only; what it does not understand gets a 400.
+// origin PORT: the benchmark's upstream server. One thread, epoll, HTTP/1.1 keep-alive, answers
+// that are made once at the start; a request costs one read and one write, so that it is the proxy
+// which is measured. Understands Content-Length bodies only; what it does not understand gets a
+// 400.
 #define _GNU_SOURCE
-#include "common.h"
-
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
+
+#include "common.h"
 
 enum { kBufferSize = 256 << 10, kHeadLimit = 16 << 10, kEmptyPolls = 2000 };
 
@@ -19,11 +20,11 @@ struct reply {
 struct conn {
   int fd;
   bool close_after;
-  size_t skip;             // bytes of a request body still to come
-  struct reply* answer;    // answer of the request whose body is being read
-  const char* out;         // rest of an answer that the socket did not take
+  size_t skip;           // bytes of a request body still to come
+  struct reply* answer;  // answer of the request whose body is being read
+  const char* out;       // rest of an answer that the socket did not take
   size_t out_length;
-  char* partial;           // start of a request head that came in pieces
+  char* partial;  // start of a request head that came in pieces
   size_t partial_length;
 };
 
@@ -36,10 +37,11 @@ static void make_replies(void) {
     int i = n / 2, closing = n % 2;
     const struct answer* answer = &kAnswers[i];
     char* bytes = malloc(answer->length + 512);
-    int head = sprintf(bytes,
-                       "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\n"
-                       "Content-Type: %s\r\nContent-Length: %zu\r\n%s\r\n",
-                       answer->type, answer->length, closing ? "Connection: close\r\n" : "");
+    int head =
+        sprintf(bytes,
+                "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\n"
+                "Content-Type: %s\r\nContent-Length: %zu\r\n%s\r\n",
+                answer->type, answer->length, closing ? "Connection: close\r\n" : "");
     fill_body(answer, bytes + head);
     replies[closing][i] = (struct reply){bytes, (size_t)head + answer->length};
   }

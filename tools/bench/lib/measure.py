@@ -1,7 +1,7 @@
 """How a scenario is measured: a function per kind.
 
-`Rounds` kinds (throughput, latency) keep every proxy running and visit them in turn, A B C A B C, so
-that what disturbs the machine disturbs all of them. The others start a proxy for each sample.
+Throughput and latency keep every proxy running and visit them in turn, A B C A B C, so that what
+disturbs the machine disturbs all of them. The other kinds start a proxy for each sample.
 A sample is a dict of numbers; `errors` above 0 makes the report say so.
 """
 
@@ -115,9 +115,10 @@ class Bench:
                 result = json.loads(holder.popen.stdout.readline())
             finally:
                 self.group.stop(holder)
-            if result["requests"] != connections or result["reconnects"] > 0:
-                raise Failure(f"{result['requests']} of {connections} connections were made, "
-                              f"{result['reconnects']} closed by the proxy: {result['first_error']}")
+            made, closed = result["requests"], result["reconnects"]
+            if made != connections or closed > 0:
+                raise Failure(f"{made} of {connections} connections were made, {closed} closed by "
+                              f"the proxy: {result['first_error']}")
             return {"kib_per_connection": (after - before) / connections, "errors": result["errors"],
                     "memory_before_mib": before / 1024, "memory_mib": after / 1024}
 
@@ -128,7 +129,7 @@ class Bench:
             raise Failure("valgrind is not installed")
 
         def run(requests):
-            pattern = os.path.join(self.group.directory, f"callgrind-{name}-{requests}.")
+            pattern = self._file(f"callgrind-{scenario.name}-{name}-{requests}.")
             tracer = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={pattern}%p"]
             self._traced(scenario, name, tracer, requests, to_children=False)
             total = 0
@@ -147,7 +148,7 @@ class Bench:
             raise Failure("strace is not installed")
 
         def run(requests):
-            path = os.path.join(self.group.directory, f"strace-{name}-{requests}")
+            path = self._file(f"strace-{scenario.name}-{name}-{requests}")
             self._traced(scenario, name, ["strace", "-f", "-c", "-o", path], requests,
                          to_children=True)
             with open(path) as f:
@@ -166,6 +167,9 @@ class Bench:
             self._load(scenario, proxy.port, None, ("--requests", str(requests)))
 
     # Parts.
+
+    def _file(self, name):
+        return os.path.join(self.group.directory, name)
 
     @contextlib.contextmanager
     def _proxy(self, name, tracer=(), to_children=False):

@@ -1,7 +1,7 @@
 """Processes of a benchmark: started on one core, measured from /proc, and always stopped.
 
-Every child gets a process group of its own, so it and all that it forks are one group: that group is
-what is measured, and the only thing that is ever signalled. Not a session: the kernel schedules
+Every child gets a process group of its own, so it and all that it forks are one group: that group
+is what is measured, and the only thing that is ever signalled. Not a session: the kernel schedules
 sessions against each other (autogroups), and then the origin and the generator, which share a core,
 could not yield it to one another.
 """

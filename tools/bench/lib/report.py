@@ -1,4 +1,4 @@
-"""Samples to numbers that one may quote: medians with minimum and maximum, ratios to the best rival."""
+"""Samples to numbers that one may quote: medians with their spread, ratios to the best rival."""
 
 import statistics
 
@@ -41,7 +41,7 @@ def _cells(scenario, name, rows, best, bound):
                   for key, digits in (("rps", 0), ("p50_us", 0), ("p99_us", 0), ("memory_mib", 1))
                   if key != figure.key]
     elif scenario.kind == "idle":
-        cells.append(_number(main[0] and spread(rows, "memory_mib")[0], 1))
+        cells.append(_number(spread(rows, "memory_mib")[0], 1))
     elif scenario.kind == "syscalls":
         calls = sorted(rows[0]["calls"].items(), key=lambda item: -item[1])
         cells.append(", ".join(f"{call} {n:.2f}" for call, n in calls[:6]))

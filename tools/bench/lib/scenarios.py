@@ -69,7 +69,7 @@ GROUPS = {
 
 
 def select(words):
-    """Scenario names from a comma list of names and groups; raises KeyError with the unknown one."""
+    """Names from a comma list of scenarios and groups; KeyError names an unknown one."""
     names = []
     for word in words.split(","):
         for name in GROUPS.get(word) or [word]:
