@@ -350,8 +350,7 @@ void FilterRun::Await(const upstream::CalloutRequest& request, void* continuatio
   EndCallout(direction);
   direction.continuation = continuation;
   direction.resume = resume;
-  void* memory =
-      context_->arena().Allocate(sizeof(upstream::Callout), alignof(upstream::Callout));
+  void* memory = context_->arena().Allocate(sizeof(upstream::Callout), alignof(upstream::Callout));
   direction.callout = new (memory) upstream::Callout(context_->upstreams(), context_->arena());
   direction.callout->Start(request, &direction, &FilterRun::OnCallout);
 }
@@ -362,8 +361,7 @@ void FilterRun::OnCallout(void* self, const upstream::CalloutResult& result) {
   // The result lives as long as its callout; the continuation may begin another one.
   upstream::Callout* answered = std::exchange(direction.callout, nullptr);
   run.current_ = &direction;
-  const Verdict::Kind kind =
-      run.Keep(direction, direction.resume(direction.continuation, result));
+  const Verdict::Kind kind = run.Keep(direction, direction.resume(direction.continuation, result));
   answered->~Callout();
   if (kind == Verdict::Kind::kWait) return;
   direction.waiting = kind == Verdict::Kind::kReply ? Waiting::kReply : Waiting::kContinue;

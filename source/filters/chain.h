@@ -211,9 +211,8 @@ class FilterRun {
   [[nodiscard]] Progress Stop(Direction& direction, Verdict::Kind kind);
   [[nodiscard]] Progress Heads(Direction& direction,
                                const std::vector<FilterChain::HeadersHook>& hooks);
-  [[nodiscard]] Progress Body(Direction& direction,
-                              const std::vector<FilterChain::BodyHook>& hooks, Chain& data,
-                              bool end);
+  [[nodiscard]] Progress Body(Direction& direction, const std::vector<FilterChain::BodyHook>& hooks,
+                              Chain& data, bool end);
   [[nodiscard]] bool NextPiece(BodyState& body, Chain& data) const;
   [[nodiscard]] Progress BodyPiece(Direction& direction,
                                    const std::vector<FilterChain::BodyHook>& hooks, Chain& out);
@@ -230,15 +229,15 @@ class FilterRun {
   void* owner_ = nullptr;
   Wake wake_ = nullptr;
   char* state_ = nullptr;
-  uint64_t left_ = 0;                 // one bit per filter
-  uint32_t reached_ = 0;              // filters before this know of the request
-  uint32_t passed_ = 0;               // filters before this let its head pass, or replied
-  uint32_t response_bound_ = 0;       // filters before this see the response
+  uint64_t left_ = 0;            // one bit per filter
+  uint32_t reached_ = 0;         // filters before this know of the request
+  uint32_t passed_ = 0;          // filters before this let its head pass, or replied
+  uint32_t response_bound_ = 0;  // filters before this see the response
   bool response_begun_ = false;
-  bool request_over_ = false;         // a reply has begun
-  Direction* replier_ = nullptr;      // since kReply, until BeginReply()
+  bool request_over_ = false;     // a reply has begun
+  Direction* replier_ = nullptr;  // since kReply, until BeginReply()
   Direction directions_[2];
-  Direction* current_ = nullptr;      // whose hook is on the stack
+  Direction* current_ = nullptr;  // whose hook is on the stack
   char no_state_ = 0;
 };
 

@@ -77,8 +77,7 @@ std::optional<std::string_view> QueryValue(std::string_view path_and_query, std:
   return std::nullopt;
 }
 
-std::optional<std::string_view> CookieValue(const http::HeaderMap& headers,
-                                            std::string_view name) {
+std::optional<std::string_view> CookieValue(const http::HeaderMap& headers, std::string_view name) {
   std::optional<std::string_view> found;
   headers.ForEach(http::Name::kCookie, [&found, name](std::string_view line) {
     while (!found && !line.empty()) {

@@ -1,6 +1,7 @@
 // Single values out of a request's head: a cookie, a query parameter, the host without its port.
 //
-// Pure functions, request path. Results view the request, or the arena where they had to be decoded.
+// Pure functions, request path. Results view the request, or the arena where they had to be
+// decoded.
 //
 //   std::string_view user = QueryValue(head.path, "user", arena).value_or("");
 #pragma once

@@ -95,9 +95,9 @@ constexpr size_t kMaxVariables = 64;
 
 absl::Status UnknownVariable(std::string_view text, std::span<const std::string_view> known) {
   const std::string_view nearest = Nearest(text, known);
-  return InvalidArgument(fmt::format(
-      "unknown variable \"$({})\"{}", text,
-      nearest.empty() ? "" : fmt::format(", did you mean \"$({})\"?", nearest)));
+  return InvalidArgument(
+      fmt::format("unknown variable \"$({})\"{}", text,
+                  nearest.empty() ? "" : fmt::format(", did you mean \"$({})\"?", nearest)));
 }
 
 std::string_view FormatNumber(int64_t number, Arena& arena) {
@@ -122,8 +122,7 @@ std::string_view Timestamp(int64_t wall_micros, Arena& arena) {
   return arena.Copy({text, kTimestampSize});
 }
 
-std::string_view HeaderValue(const http::HeaderMap& headers, http::Name id,
-                             std::string_view name) {
+std::string_view HeaderValue(const http::HeaderMap& headers, http::Name id, std::string_view name) {
   const auto value = id != http::Name::kUnknown ? headers.Get(id) : headers.Get(name);
   return value.value_or(std::string_view());
 }
@@ -144,7 +143,8 @@ absl::StatusOr<Substitution> Substitution::Compile(std::string_view text, Scope 
       continue;
     }
     if (!text.starts_with('(')) {
-      return InvalidArgument("a \"$\" begins a variable such as $(client_ip); write \"$$\" for a dollar");
+      return InvalidArgument(
+          "a \"$\" begins a variable such as $(client_ip); write \"$$\" for a dollar");
     }
     const size_t close = text.find(')');
     if (close == std::string_view::npos) {
@@ -163,8 +163,7 @@ absl::StatusOr<Substitution> Substitution::Compile(std::string_view text, Scope 
   return compiled;
 }
 
-absl::StatusOr<Substitution::Op> Substitution::CompileVariable(std::string_view text,
-                                                               Scope scope) {
+absl::StatusOr<Substitution::Op> Substitution::CompileVariable(std::string_view text, Scope scope) {
   for (const Known& known : Known::kAll) {
     const bool matches = known.TakesName() ? text.starts_with(known.text) : text == known.text;
     if (!matches) continue;
@@ -176,11 +175,11 @@ absl::StatusOr<Substitution::Op> Substitution::CompileVariable(std::string_view 
     op.variable = known.variable;
     if (!known.TakesName()) return op;
     op.name = text.substr(known.text.size());
-    const bool header = known.variable == Variable::kRequestHeader ||
-                        known.variable == Variable::kResponseHeader;
+    const bool header =
+        known.variable == Variable::kRequestHeader || known.variable == Variable::kResponseHeader;
     if (op.name.empty() || (header && !http::IsToken(op.name))) {
-      return InvalidArgument(fmt::format("\"$({})\" needs a name, as in \"$({})\"", text,
-                                         known.Spelling()));
+      return InvalidArgument(
+          fmt::format("\"$({})\" needs a name, as in \"$({})\"", text, known.Spelling()));
     }
     if (header) op.name_id = http::FindName(op.name);
     return op;
