@@ -261,6 +261,7 @@ absl::Status LogFormat::AddHeader(std::string_view variable, std::string_view na
 
 absl::Status LogFormat::Finish() {
   AddLiteral("\n");
+  text_.append(LogLine::kPadding, '\0');
   size_t literals = 0;
   size_t texts = 0;
   size_t fixed = 0;
@@ -313,7 +314,7 @@ size_t LogFormat::Write(const LogRecord& record, LogClock& clock, std::span<char
 void LogFormat::Run(const LogRecord& record, LogClock& clock, LogLine& line) const {
   for (const Op& op : ops_) {
     if (op.kind == OpKind::kLiteral) {
-      line.Raw(std::string_view(text_).substr(op.begin, op.size));
+      line.Padded(text_.data() + op.begin, op.size);
     } else {
       RunOp(op, record, clock, line);
     }

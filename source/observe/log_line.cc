@@ -14,18 +14,36 @@ constexpr char kHex[] = "0123456789abcdef";
 constexpr uint64_t kOnes = 0x0101010101010101;
 constexpr uint64_t kHighs = 0x8080808080808080;
 
-// A bit set in each byte of `word` that needs care: control, '"', '\\', DEL, or above 0x7f. A byte
-// above the first such one may be marked wrongly; only the lowest mark counts.
-uint64_t CareMask(uint64_t word) {
+// Whether a byte of `word` needs care: control, '"', '\\', DEL, or above 0x7f.
+bool NeedsCare(uint64_t word) {
   const auto equal = [word](uint8_t c) {
     const uint64_t x = word ^ (kOnes * c);
     return (x - kOnes) & ~x;
   };
   const uint64_t control = (word - kOnes * 0x20) & ~word;
-  return (word | control | equal('"') | equal('\\') | equal(0x7f)) & kHighs;
+  return ((word | control | equal('"') | equal('\\') | equal(0x7f)) & kHighs) != 0;
 }
 
 bool NeedsCare(unsigned char c) { return c < 0x20 || c >= 0x7f || c == '"' || c == '\\'; }
+
+// Copies eight bytes; false when one of them needs care.
+bool CopyWord(char* to, const char* from) {
+  uint64_t word;
+  std::memcpy(&word, from, 8);
+  std::memcpy(to, &word, 8);
+  return !NeedsCare(word);
+}
+
+// Copies four to seven bytes as two overlapping halves; false when one of them needs care.
+bool CopyHalves(char* to, const char* from, size_t size) {
+  uint32_t front;
+  uint32_t back;
+  std::memcpy(&front, from, 4);
+  std::memcpy(&back, from + size - 4, 4);
+  std::memcpy(to, &front, 4);
+  std::memcpy(to + size - 4, &back, 4);
+  return !NeedsCare(uint64_t{front} << 32 | back);
+}
 
 // Days since 1970 to year, month, day (proleptic Gregorian; eras of 400 years from March 1st, 0).
 struct Date {
@@ -81,12 +99,6 @@ std::string_view LogClock::Text(int64_t wall_us) {
   return {text_.data(), text_.size()};
 }
 
-void LogLine::Raw(std::string_view text) {
-  if (!Room(text.size())) return;
-  std::memcpy(at_, text.data(), text.size());
-  at_ += text.size();
-}
-
 void LogLine::Quoted(std::string_view value, bool json) {
   BeginText(json);
   Raw(value);
@@ -134,22 +146,19 @@ std::string_view LogLine::Limit(std::string_view value, bool& cut) {
 }
 
 size_t LogLine::CopySafe(std::string_view value) {
+  const char* from = value.data();
+  const size_t size = value.size();
   size_t i = 0;
-  for (; i + 8 <= value.size(); i += 8) {
-    uint64_t word;
-    std::memcpy(&word, value.data() + i, 8);
-    if constexpr (std::endian::native == std::endian::big) word = __builtin_bswap64(word);
-    const uint64_t care = CareMask(word);
-    std::memcpy(at_ + i, value.data() + i, 8);
-    if (care != 0) {
-      i += static_cast<size_t>(std::countr_zero(care)) / 8;
-      at_ += i;
-      return i;
-    }
+  if (size >= 8) {
+    // Eight bytes at a time, copied before they are looked at; the last eight may overlap.
+    while (i + 8 <= size && CopyWord(at_ + i, from + i)) i += 8;
+    if (i + 8 > size && (i == size || CopyWord(at_ + size - 8, from + size - 8))) i = size;
+  } else if (size >= 4 && CopyHalves(at_, from, size)) {
+    i = size;
   }
-  for (; i < value.size(); ++i) {
-    if (NeedsCare(static_cast<unsigned char>(value[i]))) break;
-    at_[i] = value[i];
+  while (i < size && !NeedsCare(static_cast<unsigned char>(from[i]))) {
+    at_[i] = from[i];
+    ++i;
   }
   at_ += i;
   return i;

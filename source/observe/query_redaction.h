@@ -37,17 +37,19 @@ class QueryRedaction {
     if (mode_ == QueryLog::kNone) return;
     if (mode_ == QueryLog::kFull) return append(query);
     size_t begin = 0;  // of what is not appended yet
-    for (size_t at = 0; at < query.size();) {
-      size_t end = query.find_first_of("&;", at);
-      if (end == std::string_view::npos) end = query.size();
-      const size_t equals = query.substr(at, end - at).find('=');
-      if (equals != std::string_view::npos && at + equals + 1 < end &&
-          Hides(query.substr(at, equals))) {
-        append(query.substr(begin, at + equals + 1 - begin));
+    size_t name = 0;
+    size_t value = 0;  // behind the '='; 0: none yet
+    for (size_t at = 0; at <= query.size(); ++at) {
+      const char c = at < query.size() ? query[at] : '&';
+      if (c == '=' && value == 0) value = at + 1;
+      if (c != '&' && c != ';') continue;
+      if (value != 0 && value < at && Hides(query.substr(name, value - 1 - name))) {
+        append(query.substr(begin, value - begin));
         append(kMask);
-        begin = end;
+        begin = at;
       }
-      at = end + 1;
+      name = at + 1;
+      value = 0;
     }
     append(query.substr(begin));
   }

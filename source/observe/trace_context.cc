@@ -12,18 +12,26 @@ constexpr uint8_t kKnownFlags = 0x03;
 constexpr size_t kMaxKey = 256;
 constexpr size_t kMaxValue = 256;
 
-// Lower case only: W3C Trace Context 3.2.2.
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
+// Value of a digit, lower case only (W3C Trace Context 3.2.2); 0x80 for what is none.
+constexpr std::array<uint8_t, 256> kDigits = [] {
+  std::array<uint8_t, 256> digits;
+  digits.fill(0x80);
+  for (uint8_t i = 0; i < 10; ++i) digits['0' + i] = i;
+  for (uint8_t i = 0; i < 6; ++i) digits['a' + i] = static_cast<uint8_t>(10 + i);
+  return digits;
+}();
+
+uint8_t HexDigit(char c) { return kDigits[static_cast<uint8_t>(c)]; }
+// All digits together: 0x80 is set when one is none, all is 0 when all are zero.
+uint8_t AllDigits(std::string_view text) {
+  uint8_t all = 0;
+  for (const char c : text) all |= HexDigit(c);
+  return all;
 }
-bool IsHex(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return HexDigit(c) >= 0; });
-}
-// Hex digits, not all zero.
+bool IsHex(std::string_view text) { return AllDigits(text) < 0x80; }
 bool IsId(std::string_view text) {
-  return IsHex(text) && text.find_first_not_of('0') != std::string_view::npos;
+  const uint8_t all = AllDigits(text);
+  return all != 0 && all < 0x80;
 }
 uint8_t HexByte(std::string_view two) {
   return static_cast<uint8_t>(HexDigit(two[0]) * 16 + HexDigit(two[1]));
