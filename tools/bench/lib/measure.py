@@ -119,7 +119,8 @@ class Bench:
             if made != connections or closed > 0:
                 raise Failure(f"{made} of {connections} connections were made, {closed} closed by "
                               f"the proxy: {result['first_error']}")
-            return {"kib_per_connection": (after - before) / connections, "errors": result["errors"],
+            return {"kib_per_connection": (after - before) / connections,
+                    "errors": result["errors"],
                     "memory_before_mib": before / 1024, "memory_mib": after / 1024}
 
     # Counting under a tracer: the difference of two run lengths, so that start and end cancel out.
