@@ -29,7 +29,7 @@ std::string_view Hint(int error) {
 
 }  // namespace
 
-absl::StatusOr<int> OpenListenSocket(const Address& address, int backlog) {
+absl::StatusOr<int> OpenListenSocket(const Address& address, int backlog, bool reuse_port) {
   const auto failed = [&](const char* call, int error) {
     return Unavailable(fmt::format("cannot listen on {}: {}: {} ({})", address.ToString(), call,
                                    std::strerror(error), Hint(error)));
@@ -38,7 +38,7 @@ absl::StatusOr<int> OpenListenSocket(const Address& address, int backlog) {
   if (fd < 0) return failed("socket", errno);
   const int on = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+  if (reuse_port) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
   // Accepted sockets inherit it, which saves a system call for each.
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   if (bind(fd, address.raw(), address.raw_size()) != 0) {
@@ -76,7 +76,13 @@ ListenSocket::~ListenSocket() {
   if (spare_fd_ >= 0) close(spare_fd_);
 }
 
-void ListenSocket::Accept() {
+void ListenSocket::AcceptAll() {
+  while (Accept()) {
+  }
+}
+
+// False: nothing more waits.
+bool ListenSocket::Accept() {
   for (int i = 0; i < kBatch; ++i) {
     sockaddr_storage peer;
     socklen_t size = sizeof(peer);
@@ -88,8 +94,9 @@ void ListenSocket::Accept() {
     }
     if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO) continue;
     if ((errno == EMFILE || errno == ENFILE) && Shed()) continue;
-    return;
+    return false;
   }
+  return true;
 }
 
 bool ListenSocket::Shed() {

@@ -16,7 +16,9 @@ namespace gatehouse::net {
 
 // Opens a listening socket (non-blocking, SO_REUSEPORT, TCP_NODELAY for what it accepts). `where`
 // starts the error message.
-[[nodiscard]] absl::StatusOr<int> OpenListenSocket(const Address& address, int backlog);
+// `reuse_port`: several sockets share the address.
+[[nodiscard]] absl::StatusOr<int> OpenListenSocket(const Address& address, int backlog,
+                                                   bool reuse_port = true);
 // The address that a listening socket has: tells the port when 0 was asked for.
 [[nodiscard]] Address LocalAddress(int fd);
 
@@ -37,9 +39,11 @@ class ListenSocket {
   ListenSocket& operator=(const ListenSocket&) = delete;
 
   [[nodiscard]] int fd() const { return fd_; }
+  // Accepts all that waits: before the socket is closed for good.
+  void AcceptAll();
 
  private:
-  void Accept();
+  bool Accept();
   bool Shed();
 
   static constexpr int kBatch = 64;

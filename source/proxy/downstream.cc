@@ -91,6 +91,7 @@ ServingListener::~ServingListener() {
 }
 
 void ServingListener::Listen(int fd) {
+  if (socket_ != nullptr) socket_->AcceptAll();
   socket_ = std::make_unique<net::ListenSocket>(
       shard_.loop(), fd,
       net::ListenSocket::Callbacks{
@@ -109,7 +110,18 @@ void ServingListener::Update(const config::Listener& config) {
   config_ = &config;
 }
 
+void ServingListener::CloseAfterResponses() {
+  draining_ = true;
+  grace_ = Duration::max() / 4;
+  for (Downstream* connection = connections_.Front(); connection != nullptr;
+       connection = connections_.Next(*connection)) {
+    connection->Drain(grace_);
+  }
+}
+
 void ServingListener::Drain(Duration grace) {
+  // Closing the socket would reset what waits in its queue.
+  if (socket_ != nullptr) socket_->AcceptAll();
   socket_.reset();
   draining_ = true;
   grace_ = grace;

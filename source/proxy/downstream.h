@@ -63,8 +63,8 @@ class ServingListener {
   void Update(const config::Listener& config);
   // No new connections; those that are there drain: `grace` for idle ones.
   void Drain(Duration grace);
-  // Stops accepting, and leaves the connections as they are.
-  void StopAccepting() { socket_.reset(); }
+  // Goes on accepting, but each connection ends after its next response.
+  void CloseAfterResponses();
   // Ends all connections now.
   void KillAll();
 

@@ -1,0 +1,84 @@
+// Graceful stop and binary upgrade. See server.h.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "source/server/server.h"
+
+namespace gatehouse::server {
+namespace {
+
+constexpr Duration kDrainTick = std::chrono::milliseconds(20);
+// An idle connection is given this long for a request that is on its way.
+constexpr Duration kIdleGrace = std::chrono::seconds(2);
+constexpr std::string_view kAdminAddress = "admin";
+
+void Say(std::string_view line) {
+  std::fprintf(stderr, "gatehouse: %.*s\n", static_cast<int>(line.size()), line.data());
+}
+
+}  // namespace
+
+void Server::StartDrain(std::string_view why, bool exit_when_done) {
+  if (!exit_when_done) {
+    // POST /drain: out of the balancer's rotation, but still serving who comes.
+    if (std::exchange(not_ready_, true)) return;
+    Say(fmt::format("{}: not ready any more; responses close their connections", why));
+    counters_->Set(server_metrics_->draining, 1);
+    for (const auto& worker : workers_) worker->Drain(/*stop_accepting=*/false, kIdleGrace);
+    return;
+  }
+  if (exit_when_drained_) return;
+  state_ = State::kDraining;
+  exit_when_drained_ = not_ready_ = true;
+  drain_deadline_ = loop_.Now() + settings_.drain_timeout;
+  counters_->Set(server_metrics_->draining, 1);
+  Say(fmt::format("{}: draining {} connection(s) for up to {} s", why,
+                  shared_.connections.load(std::memory_order_relaxed),
+                  settings_.drain_timeout.count() / 1'000'000));
+  file_source_.reset();
+  for (const auto& worker : workers_) {
+    worker->Drain(/*stop_accepting=*/true, std::min(kIdleGrace, settings_.drain_timeout));
+  }
+  loop_.Arm(drain_timer_, kDrainTick);
+}
+
+void Server::DrainTick() {
+  // The workers have had a turn to close their sockets and count what waited in them.
+  const uint32_t left = shared_.connections.load(std::memory_order_relaxed);
+  if (left == 0 || loop_.Now() >= drain_deadline_) {
+    if (left > 0) Say(fmt::format("closing {} connection(s) that did not end in time", left));
+    state_ = State::kStopping;
+    loop_.Stop();
+    return;
+  }
+  loop_.Arm(drain_timer_, kDrainTick);
+}
+
+SocketSet Server::SocketsToHandOver() const {
+  SocketSet set;
+  for (const auto& [unused, sockets] : sockets_) {
+    std::vector<int>& fds = set[sockets.address_text];
+    fds.insert(fds.end(), sockets.fds.begin(), sockets.fds.end());
+  }
+  if (admin_ != nullptr) set[std::string(kAdminAddress)] = {admin_->fd()};
+  return set;
+}
+
+absl::Status Server::OfferUpgrade() {
+  absl::StatusOr<std::unique_ptr<TakeoverOffer>> offer = TakeoverOffer::Open(
+      loop_, settings_.upgrade_socket,
+      {.sockets = [this] { return SocketsToHandOver(); },
+       .replaced =
+           [this] {
+             if (admin_ != nullptr) admin_->StopAccepting();
+             StartDrain("a new process has taken over", /*exit_when_done=*/true);
+           }});
+  if (!offer.ok()) return offer.status();
+  offer_ = *std::move(offer);
+  return absl::OkStatus();
+}
+
+}  // namespace gatehouse::server

@@ -1,0 +1,204 @@
+// What the admin address shows. See server.h.
+#include <dirent.h>
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "source/base/json.h"
+#include "source/config/dump.h"
+#include "source/net/listener.h"
+#include "source/observe/scrape.h"
+#include "source/server/server.h"
+
+namespace gatehouse::server {
+namespace {
+
+constexpr std::string_view kJson = "application/json";
+constexpr std::string_view kUnixPrefix = "unix:";
+
+std::string QuoteJson(std::string_view text) {
+  std::string out;
+  AppendJsonString(&out, text);
+  return out;
+}
+
+int64_t CountOpenFiles() {
+  DIR* folder = opendir("/proc/self/fd");
+  if (folder == nullptr) return 0;
+  int64_t count = 0;
+  while (readdir(folder) != nullptr) ++count;
+  closedir(folder);
+  return count - 3;  // ".", ".." and the folder itself
+}
+
+int64_t ResidentBytes() {
+  std::FILE* file = std::fopen("/proc/self/statm", "re");
+  if (file == nullptr) return 0;
+  long all = 0;
+  long resident = 0;
+  const int got = std::fscanf(file, "%ld %ld", &all, &resident);
+  std::fclose(file);
+  return got == 2 ? int64_t{resident} * sysconf(_SC_PAGESIZE) : 0;
+}
+
+absl::StatusOr<int> OpenUnixSocket(const std::string& path) {
+  sockaddr_un address{};
+  if (path.size() >= sizeof(address.sun_path)) {
+    return InvalidArgument(fmt::format("admin.address: \"{}\" is too long for a unix socket", path));
+  }
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  unlink(path.c_str());
+  if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
+      listen(fd, 64) != 0) {
+    const int error = errno;
+    if (fd >= 0) close(fd);
+    return Unavailable(fmt::format("admin: cannot listen on {}: {}", path, std::strerror(error)));
+  }
+  return fd;
+}
+
+}  // namespace
+
+absl::Status Server::OpenAdmin() {
+  if (settings_.admin_address == "off") return absl::OkStatus();
+  int fd = -1;
+  std::vector<int> taken;
+  if (takeover_ != nullptr) taken = takeover_->Take("admin");
+  if (!taken.empty()) {
+    fd = taken.front();
+  } else if (settings_.admin_address.starts_with(kUnixPrefix)) {
+    absl::StatusOr<int> opened =
+        OpenUnixSocket(settings_.admin_address.substr(kUnixPrefix.size()));
+    if (!opened.ok()) return opened.status();
+    fd = *opened;
+  } else {
+    absl::StatusOr<net::Address> address = net::Address::Parse(settings_.admin_address);
+    if (!address.ok()) return address.status();
+    absl::StatusOr<int> opened = net::OpenListenSocket(*address, 64, /*reuse_port=*/false);
+    if (!opened.ok()) {
+      return Unavailable(fmt::format("admin: {}", MessageOf(opened.status())));
+    }
+    fd = *opened;
+  }
+  admin_ = std::make_unique<Admin>(
+      loop_, fd, [this](http::Method method, std::string_view path, std::string_view query) {
+        return OnAdmin(method, path, query);
+      });
+  return absl::OkStatus();
+}
+
+std::string Server::AdminAddress() const {
+  if (admin_ == nullptr) return "off";
+  if (settings_.admin_address.starts_with(kUnixPrefix)) return settings_.admin_address;
+  return net::LocalAddress(admin_->fd()).ToString();
+}
+
+AdminReply Server::OnAdmin(http::Method method, std::string_view path, std::string_view query) {
+  const bool reads = method == http::Method::kGet || method == http::Method::kHead;
+  if (path == "/drain") {
+    if (method != http::Method::kPost) {
+      return {.status = 405, .body = "Draining changes state: use POST.\n", .allow = "POST"};
+    }
+    StartDrain("POST /drain", /*exit_when_done=*/false);
+    return {.body = "draining\n"};
+  }
+  if (!reads) return {.status = 405, .body = "Use GET.\n", .allow = "GET, HEAD"};
+  if (path == "/live") return {.body = "live\n"};
+  if (path == "/ready") {
+    if (state_ == State::kServing && !not_ready_) return {.body = "ready\n"};
+    return {.status = 503, .body = state_ == State::kStarting ? "starting\n" : "draining\n"};
+  }
+  if (path == "/metrics") {
+    UpdateServerMetrics();
+    return {.content_type = std::string(observe::kPrometheusContentType),
+            .body = observe::RenderPrometheus(metrics_)};
+  }
+  if (path == "/config") {
+    if (current_ == nullptr) return {.status = 503, .body = "no config is served yet\n"};
+    if (query == "format=json") {
+      return {.content_type = std::string(kJson), .body = config::DumpJson(*current_, settings_)};
+    }
+    return {.content_type = "application/yaml", .body = config::DumpYaml(*current_, settings_)};
+  }
+  if (path == "/clusters") {
+    return {.content_type = std::string(kJson), .body = ClustersJson()};
+  }
+  const std::string pages =
+      "/ready     200 when requests are served, 503 while starting or draining\n"
+      "/live      200 while the process runs\n"
+      "/metrics   Prometheus text\n"
+      "/config    what is served, without secrets (?format=json)\n"
+      "/clusters  origins, their endpoints and counts\n"
+      "POST /drain  fail readiness, close connections after their responses\n";
+  return {.status = static_cast<uint16_t>(path == "/" ? 200 : 404), .body = pages};
+}
+
+std::string Server::ClustersJson() const {
+  std::string out = "{\"clusters\":[";
+  if (current_ != nullptr) {
+    for (size_t i = 0; i < current_->clusters.size(); ++i) {
+      const upstream::Cluster& cluster = *current_->clusters[i];
+      const observe::ClusterMetrics& ids = cluster.metrics();
+      uint64_t requests = 0;
+      for (observe::CounterId id : ids.requests) requests += metrics_.Total(id);
+      out += fmt::format(
+          "{}{{\"name\":{},\"requests\":{},\"active\":{},\"connections\":{},\"idle\":{},"
+          "\"pending\":{},\"connect_failures\":{},\"resets\":{},\"timeouts\":{},\"endpoints\":[",
+          i == 0 ? "" : ",", QuoteJson(cluster.name()), requests, metrics_.Total(ids.active),
+          metrics_.Total(ids.connections), metrics_.Total(ids.idle_connections),
+          metrics_.Total(ids.pending), metrics_.Total(ids.connect_failures),
+          metrics_.Total(ids.resets), metrics_.Total(ids.timeouts));
+      std::shared_ptr<const upstream::EndpointSet> set =
+          cluster.has_dns() ? dns_->EndpointsOf(cluster.key()) : cluster.endpoints();
+      for (size_t j = 0; set != nullptr && j < set->size(); ++j) {
+        const upstream::EndpointSet::Entry& entry = (*set)[j];
+        out += fmt::format("{}{{\"address\":{},\"name\":{},\"weight\":{},\"healthy\":{}}}",
+                           j == 0 ? "" : ",", QuoteJson(entry.endpoint->address().ToString()),
+                           QuoteJson(entry.endpoint->text()), entry.weight,
+                           entry.endpoint->healthy());
+      }
+      out += "]";
+      if (cluster.has_dns()) {
+        const std::string failure = dns_->FailureOf(cluster.key());
+        if (!failure.empty()) out += fmt::format(",\"dns_failure\":{}", QuoteJson(failure));
+      }
+      out += "}";
+    }
+  }
+  return out + "]}\n";
+}
+
+void Server::UpdateServerMetrics() {
+  const auto seconds = [](Duration duration) { return duration.count() / 1'000'000; };
+  const TimePoint now = loop_.Now();
+  const observe::ServerMetrics& ids = *server_metrics_;
+  counters_->Set(ids.uptime, seconds(now - started_));
+  counters_->Set(ids.open_fds, CountOpenFiles());
+  counters_->Set(ids.resident_bytes, ResidentBytes());
+  counters_->Set(ids.config_age, current_ == nullptr ? 0 : seconds(now - config_time_));
+  counters_->Set(ids.config_valid, last_load_valid_ ? 1 : 0);
+  const observe::LogWriter::Totals logs = log_writer_->totals();
+  counters_->Set(ids.log_lines, logs.lines_written);
+  counters_->Set(ids.log_lines_dropped, logs.lines_dropped);
+  counters_->Set(ids.log_failing, static_cast<int64_t>(logs.failing_outputs));
+  if (current_ == nullptr) return;
+  for (const auto& cluster : current_->clusters) {
+    const auto set = cluster->has_dns() ? dns_->EndpointsOf(cluster->key()) : cluster->endpoints();
+    int64_t healthy = 0;
+    if (set != nullptr) {
+      for (const auto& entry : *set) healthy += entry.endpoint->healthy() ? 1 : 0;
+    }
+    counters_->Set(cluster->metrics().endpoints, set == nullptr ? 0 : static_cast<int64_t>(set->size()));
+    counters_->Set(cluster->metrics().healthy_endpoints, healthy);
+  }
+}
+
+}  // namespace gatehouse::server

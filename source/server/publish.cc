@@ -1,0 +1,167 @@
+// From resources to what the workers serve. See server.h.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <utility>
+
+#include "source/net/listener.h"
+#include "source/server/server.h"
+
+namespace gatehouse::server {
+namespace {
+
+// How long a new config waits for the names of its clusters before it is served without them.
+constexpr Duration kWarmUp = std::chrono::seconds(5);
+// Idle connections of a listener that left the config.
+constexpr Duration kIdleGrace = std::chrono::seconds(5);
+
+void Say(std::string_view line) {
+  std::fprintf(stderr, "gatehouse: %.*s\n", static_cast<int>(line.size()), line.data());
+}
+
+}  // namespace
+
+config::BuildEnvironment Server::BuildEnvironmentOf() {
+  return {.filters = filters_,
+          .metrics = metrics_,
+          .cluster_slots = cluster_slots_,
+          .states = states_,
+          .log_writer = log_writer_.get(),
+          .workers = settings_.workers};
+}
+
+void Server::Reload(std::string_view why) {
+  if (state_ == State::kDraining || state_ == State::kStopping) return;
+  const auto rejected = [&](const std::string& errors) {
+    std::fputs(errors.c_str(), stderr);
+    Say(fmt::format("{}: the new config is not used; the one of version {} serves on", why,
+                    version_));
+    counters_->Add(server_metrics_->config_rejected);
+    last_load_valid_ = false;
+  };
+  config::LoadedBootstrap loaded = config::LoadBootstrap(options_.config_path);
+  if (!loaded.errors.ok()) return rejected(loaded.errors.ToString());
+  const std::shared_ptr<const config::Snapshot>& base = warming_ != nullptr ? warming_ : current_;
+  config::BuildResult built = config::Build(loaded.resources, BuildEnvironmentOf(), base);
+  if (built.snapshot == nullptr) return rejected(built.errors.ToString());
+  last_load_valid_ = true;
+  NoteProcessSettings(loaded.settings);
+  if (built.snapshot == base) {
+    Say(fmt::format("{}: nothing that is served differs", why));
+    return;
+  }
+  absl::Status prepared = Prepare(std::move(built.snapshot));
+  if (!prepared.ok()) return rejected(fmt::format("{}\n", MessageOf(prepared)));
+  Say(fmt::format("{}: loaded", why));
+}
+
+// What only a restart or an upgrade can change.
+void Server::NoteProcessSettings(const config::Settings& fresh) {
+  config::Settings asked = fresh;
+  if (asked.workers == 0) asked.workers = settings_.workers;
+  if (asked == settings_) return;
+  settings_.drain_timeout = asked.drain_timeout;
+  if (asked == settings_) return;
+  Say("workers, admin, node, overload, metrics and upgrade_socket change with a restart or a binary "
+      "upgrade, not with a reload");
+}
+
+absl::Status Server::OpenListener(const config::Listener& listener, Sockets& sockets) {
+  sockets.address_text = listener.address_text;
+  sockets.address = listener.address;
+  if (takeover_ != nullptr) sockets.fds = takeover_->Take(listener.address_text);
+  if (!sockets.fds.empty()) sockets.address = net::LocalAddress(sockets.fds.front());
+  while (sockets.fds.size() < settings_.workers) {
+    absl::StatusOr<int> fd = net::OpenListenSocket(sockets.address, listener.backlog);
+    if (!fd.ok()) {
+      return Unavailable(fmt::format("listener \"{}\": {}", listener.name, MessageOf(fd.status())));
+    }
+    sockets.fds.push_back(*fd);
+    // With port 0 the first socket's port is everyone's.
+    if (sockets.fds.size() == 1) sockets.address = net::LocalAddress(*fd);
+  }
+  return absl::OkStatus();
+}
+
+// Opens what the snapshot needs and is not there yet. On failure nothing has changed.
+absl::Status Server::OpenSockets(const config::Snapshot& snapshot,
+                                 std::map<std::string, Sockets>& sockets,
+                                 std::vector<std::vector<NewSocket>>& fresh) {
+  fresh.resize(workers_.size());
+  std::vector<int> opened;
+  for (const auto& listener : snapshot.listeners) {
+    auto known = sockets_.find(listener->name);
+    if (known != sockets_.end() && known->second.address_text == listener->address_text) {
+      sockets[listener->name] = known->second;
+      continue;
+    }
+    Sockets made;
+    absl::Status status = OpenListener(*listener, made);
+    opened.insert(opened.end(), made.fds.begin(), made.fds.end());
+    if (!status.ok()) {
+      for (int fd : opened) close(fd);
+      return status;
+    }
+    made.counts = known != sockets_.end() ? known->second.counts
+                                          : std::make_shared<proxy::ListenerCounts>();
+    // After an upgrade there may be more sockets than workers: each is served by somebody.
+    for (size_t i = 0; i < made.fds.size(); ++i) {
+      fresh[i % workers_.size()].push_back({listener->name, made.fds[i]});
+    }
+    sockets[listener->name] = std::move(made);
+  }
+  return absl::OkStatus();
+}
+
+// Makes everything ready that the snapshot needs; it is published when its names are resolved.
+absl::Status Server::Prepare(std::shared_ptr<const config::Snapshot> snapshot) {
+  std::map<std::string, Sockets> sockets;
+  std::vector<std::vector<NewSocket>> fresh;
+  absl::Status opened = OpenSockets(*snapshot, sockets, fresh);
+  if (!opened.ok()) return opened;
+  sockets_ = std::move(sockets);
+  if (fresh_.size() < fresh.size()) fresh_.resize(fresh.size());
+  for (size_t i = 0; i < fresh.size(); ++i) {
+    fresh_[i].insert(fresh_[i].end(), fresh[i].begin(), fresh[i].end());
+  }
+  warming_ = std::move(snapshot);
+  dns_->WatchOnly(warming_->clusters);
+  if (dns_->resolved()) {
+    Publish();
+  } else {
+    dns_->WhenResolved(kWarmUp, [this] { Publish(); });
+  }
+  return absl::OkStatus();
+}
+
+void Server::Publish() {
+  if (warming_ == nullptr) return;
+  current_ = std::exchange(warming_, nullptr);
+  config_time_ = loop_.Now();
+  const uint64_t version = ++version_;
+  counters_->Add(server_metrics_->config_accepted);
+  counters_->Set(server_metrics_->config_version, static_cast<int64_t>(version));
+  std::map<std::string, std::shared_ptr<proxy::ListenerCounts>> counts;
+  for (const auto& [name, sockets] : sockets_) counts[name] = sockets.counts;
+  to_adopt_ = workers_.size();
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    // Names that were resolved before this worker knew the cluster.
+    workers_[i]->Adopt(current_, std::move(fresh_[i]), counts, kIdleGrace,
+                       [this, version] { OnAdopted(version); });
+    fresh_[i].clear();
+    for (const auto& cluster : current_->clusters) {
+      if (!cluster->has_dns()) continue;
+      if (auto set = dns_->EndpointsOf(cluster->key())) {
+        workers_[i]->UpdateEndpoints(cluster->key(), std::move(set));
+      }
+    }
+  }
+}
+
+void Server::OnAdopted(uint64_t version) {
+  if (version != version_ || to_adopt_ == 0 || --to_adopt_ > 0) return;
+  if (state_ == State::kStarting) OnReady();
+}
+
+}  // namespace gatehouse::server

@@ -1,0 +1,237 @@
+#include "source/server/server.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+namespace gatehouse::server {
+namespace {
+
+// Descriptors that are not clients': logs, origins' share, the system's.
+constexpr uint64_t kFdReserve = 256;
+
+uint32_t UsableCores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+uint64_t RaiseFileLimit() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    getrlimit(RLIMIT_NOFILE, &limit);
+  }
+  return limit.rlim_cur;
+}
+
+sigset_t HandledSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&set, signal);
+  return set;
+}
+
+void Say(std::string_view line) {
+  std::fprintf(stderr, "gatehouse: %.*s\n", static_cast<int>(line.size()), line.data());
+}
+
+}  // namespace
+
+Server::Server(const filters::Registry& filters, Options options)
+    : filters_(filters),
+      options_(std::move(options)),
+      metrics_({.max_label_sets = 10000}),
+      counters_(metrics_.NewBlock()),
+      loop_(clock_),
+      drain_timer_(Timer::Calls<Server, &Server::DrainTick>(), this),
+      started_(loop_.Now()) {}
+
+Server::~Server() = default;
+
+int Server::Run() {
+  const int failed = Start();
+  if (failed == kExitOk) loop_.Run();
+  Shutdown();
+  return failed != kExitOk ? failed : exit_code_;
+}
+
+int Server::Start() {
+  // Before any thread: they inherit the mask, and only main reads the signals.
+  const sigset_t handled = HandledSignals();
+  pthread_sigmask(SIG_BLOCK, &handled, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+
+  config::LoadedBootstrap loaded = config::LoadBootstrap(options_.config_path);
+  if (!loaded.errors.ok()) {
+    std::fputs(loaded.errors.ToString().c_str(), stderr);
+    return kExitBadInput;
+  }
+  settings_ = loaded.settings;
+  if (settings_.workers == 0) settings_.workers = UsableCores();
+  const uint64_t files = RaiseFileLimit();
+  shared_.max_connections =
+      settings_.max_connections != 0
+          ? settings_.max_connections
+          : static_cast<uint32_t>(std::min<uint64_t>(
+                UINT32_MAX, files > 2 * kFdReserve ? files - kFdReserve : files / 2));
+  server_metrics_ = metrics_.Acquire<observe::ServerMetrics>({});
+  counters_->Set(server_metrics_->workers, settings_.workers);
+  counters_->Set(server_metrics_->max_fds, static_cast<int64_t>(files));
+
+  absl::StatusOr<std::unique_ptr<observe::LogWriter>> log =
+      observe::LogWriter::Create({.workers = settings_.workers});
+  const auto give_up = [](const absl::Status& status, int code) {
+    Say(MessageOf(status));
+    return code;
+  };
+  if (!log.ok()) return give_up(log.status(), kExitEnvironment);
+  log_writer_ = *std::move(log);
+
+  config::BuildResult built = config::Build(loaded.resources, BuildEnvironmentOf(), nullptr);
+  if (built.snapshot == nullptr) {
+    std::fputs(built.errors.ToString().c_str(), stderr);
+    return kExitBadInput;
+  }
+  if (!settings_.upgrade_socket.empty()) {
+    absl::StatusOr<std::unique_ptr<Takeover>> old = Takeover::Ask(settings_.upgrade_socket);
+    if (!old.ok()) return give_up(old.status(), kExitEnvironment);
+    takeover_ = *std::move(old);
+  }
+  dns_ = std::make_unique<upstream::DnsTracker>(
+      loop_, [this](upstream::ClusterKey key, std::shared_ptr<const upstream::EndpointSet> set) {
+        for (const auto& worker : workers_) worker->UpdateEndpoints(key, set);
+      });
+  absl::Status opened = OpenAdmin();
+  if (!opened.ok()) return give_up(opened, kExitEnvironment);
+  StartWorkers();
+  WatchSignals();
+  opened = Prepare(std::move(built.snapshot));
+  if (!opened.ok()) return give_up(opened, kExitEnvironment);
+  if (options_.watch) {
+    absl::StatusOr<std::unique_ptr<xds::FileSource>> source = xds::FileSource::Watch(
+        loop_, options_.config_path, [this] { Reload("the file has changed"); });
+    // A gateway that cannot watch still serves.
+    if (source.ok()) {
+      file_source_ = *std::move(source);
+    } else {
+      Say(MessageOf(source.status()));
+    }
+  }
+  return kExitOk;
+}
+
+void Server::StartWorkers() {
+  const Worker::Environment environment{
+      .main = loop_,
+      .clock = clock_,
+      .metrics = *server_metrics_,
+      .shared = shared_,
+      .slab_budget_bytes = static_cast<size_t>(settings_.max_buffer_bytes / settings_.workers),
+  };
+  for (uint32_t i = 0; i < settings_.workers; ++i) {
+    workers_.push_back(std::make_unique<Worker>(i, *metrics_.NewBlock(), environment));
+  }
+  for (const auto& worker : workers_) worker->Start();
+}
+
+void Server::WatchSignals() {
+  const sigset_t handled = HandledSignals();
+  signal_fd_ = signalfd(-1, &handled, SFD_NONBLOCK | SFD_CLOEXEC);
+  CHECK(signal_fd_ >= 0);
+  signal_events_ = std::make_unique<net::FdEvents>(
+      loop_, signal_fd_, this,
+      [](void* self, net::Ready) { static_cast<Server*>(self)->OnSignal(); },
+      net::FdEvents::Trigger::kLevelRead);
+}
+
+void Server::OnSignal() {
+  signalfd_siginfo info;
+  while (read(signal_fd_, &info, sizeof(info)) == sizeof(info)) {
+    switch (info.ssi_signo) {
+      case SIGHUP:
+        Reload("SIGHUP");
+        break;
+      case SIGUSR1:
+        log_writer_->Reopen();
+        break;
+      default:
+        RequestStopNow();
+        break;
+    }
+  }
+}
+
+void Server::RequestStop() {
+  loop_.Post([this] { RequestStopNow(); });
+}
+
+void Server::RequestStopNow() {
+  if (state_ == State::kDraining && exit_when_drained_) {
+    Say("told to stop again: closing what is left");
+    state_ = State::kStopping;
+    loop_.Stop();
+    return;
+  }
+  StartDrain("told to stop", /*exit_when_done=*/true);
+}
+
+void Server::OnReady() {
+  state_ = State::kServing;
+  if (takeover_ != nullptr) {
+    takeover_->TellReady();
+    takeover_.reset();
+  }
+  if (!settings_.upgrade_socket.empty()) {
+    absl::Status offered = OfferUpgrade();
+    if (!offered.ok()) Say(MessageOf(offered));
+  }
+  if (options_.ready) {
+    options_.ready(*this);
+    return;
+  }
+  std::string where;
+  for (const auto& [name, sockets] : sockets_) {
+    where += fmt::format("{}{} on {}", where.empty() ? "" : ", ", name, sockets.address.ToString());
+  }
+  Say(fmt::format("ready: {}; {} worker{}; admin on {}",
+                  where.empty() ? "no listeners" : where, settings_.workers,
+                  settings_.workers == 1 ? "" : "s", AdminAddress()));
+}
+
+void Server::Shutdown() {
+  for (const auto& worker : workers_) worker->Stop();
+  for (const auto& worker : workers_) worker->Join();
+  offer_.reset();
+  admin_.reset();
+  file_source_.reset();
+  signal_events_.reset();
+  if (signal_fd_ >= 0) close(signal_fd_);
+  // Last words of the workers: snapshots to drop.
+  workers_.clear();
+  loop_.RunTurn(/*wait=*/false);
+  dns_.reset();
+  warming_.reset();
+  current_.reset();
+  loop_.RunTurn(/*wait=*/false);
+  if (log_writer_ != nullptr) log_writer_->Stop(std::chrono::seconds(2));
+}
+
+std::string Server::ListenerAddress(std::string_view name) const {
+  auto it = sockets_.find(std::string(name));
+  return it == sockets_.end() ? std::string() : it->second.address.ToString();
+}
+
+}  // namespace gatehouse::server

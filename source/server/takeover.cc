@@ -1,0 +1,218 @@
+#include "source/server/takeover.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace gatehouse::server {
+namespace {
+
+// One message per listener: its address text, with its sockets attached. An empty one ends the list.
+constexpr size_t kMaxSockets = 128;
+constexpr size_t kMaxText = 512;
+constexpr int kPatienceMs = 10'000;
+
+bool FillAddress(const std::string& path, sockaddr_un* address) {
+  if (path.size() >= sizeof(address->sun_path)) return false;
+  *address = {};
+  address->sun_family = AF_UNIX;
+  std::memcpy(address->sun_path, path.data(), path.size());
+  return true;
+}
+
+absl::Status TooLong(const std::string& path) {
+  return InvalidArgument(
+      fmt::format("upgrade_socket: the path \"{}\" is too long for a unix socket (107 bytes)", path));
+}
+
+bool SendSockets(int fd, const std::string& text, const std::vector<int>& sockets) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxSockets)] = {};
+  char empty = '\n';
+  iovec piece{text.empty() ? &empty : const_cast<char*>(text.data()),
+              text.empty() ? 1 : text.size()};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  if (!sockets.empty()) {
+    const size_t bytes = sizeof(int) * std::min(sockets.size(), kMaxSockets);
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(bytes);
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(bytes);
+    std::memcpy(CMSG_DATA(header), sockets.data(), bytes);
+  }
+  return sendmsg(fd, &message, MSG_NOSIGNAL) > 0;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Takeover>> Takeover::Ask(const std::string& path) {
+  sockaddr_un address;
+  if (!FillAddress(path, &address)) return TooLong(path);
+  // Packets: one message is one read, with its descriptors.
+  const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  if (fd < 0) return Unavailable(fmt::format("socket: {}", std::strerror(errno)));
+  if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+    const int error = errno;
+    close(fd);
+    if (error == ENOENT || error == ECONNREFUSED) return nullptr;
+    return Unavailable(fmt::format("cannot reach the running gateway at {}: {}", path,
+                                   std::strerror(error)));
+  }
+  std::unique_ptr<Takeover> takeover(new Takeover(fd));
+  absl::Status received = takeover->Receive();
+  if (!received.ok()) return received;
+  return takeover;
+}
+
+absl::Status Takeover::Receive() {
+  while (true) {
+    pollfd waiting{fd_, POLLIN, 0};
+    if (poll(&waiting, 1, kPatienceMs) <= 0) {
+      return Unavailable(
+          "the running gateway does not hand over its sockets; is it of another version?");
+    }
+    char text[kMaxText];
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxSockets)];
+    iovec piece{text, sizeof(text)};
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    const ssize_t got = recvmsg(fd_, &message, MSG_CMSG_CLOEXEC);
+    if (got <= 0) return Unavailable("the running gateway went away before it handed over");
+    std::vector<int> sockets;
+    for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+         header = CMSG_NXTHDR(&message, header)) {
+      if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+      const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+      sockets.resize(count);
+      std::memcpy(sockets.data(), CMSG_DATA(header), count * sizeof(int));
+    }
+    const std::string address(text, static_cast<size_t>(got));
+    if (address == "\n") return absl::OkStatus();
+    std::vector<int>& known = sockets_[address];
+    known.insert(known.end(), sockets.begin(), sockets.end());
+  }
+}
+
+Takeover::~Takeover() {
+  for (auto& [unused, sockets] : sockets_) {
+    for (int socket : sockets) close(socket);
+  }
+  close(fd_);
+}
+
+std::vector<int> Takeover::Take(const std::string& address) {
+  auto it = sockets_.find(address);
+  if (it == sockets_.end()) return {};
+  return std::exchange(it->second, {});
+}
+
+void Takeover::TellReady() {
+  [[maybe_unused]] const ssize_t sent = send(fd_, "ready", 5, MSG_NOSIGNAL);
+}
+
+absl::StatusOr<std::unique_ptr<TakeoverOffer>> TakeoverOffer::Open(net::Loop& loop,
+                                                                   const std::string& path,
+                                                                   Callbacks callbacks) {
+  // Bound beside its place and renamed into it: there is always somebody at `path`.
+  const std::string beside = fmt::format("{}.{}", path, getpid());
+  sockaddr_un address;
+  if (!FillAddress(beside, &address)) return TooLong(beside);
+  const auto failed = [&](const char* call) {
+    return Unavailable(fmt::format("upgrade_socket: {} {}: {}", call, path, std::strerror(errno)));
+  };
+  const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return failed("socket for");
+  unlink(beside.c_str());
+  const mode_t before = umask(0077);
+  const int bound = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  umask(before);
+  if (bound != 0 || listen(fd, 4) != 0 || rename(beside.c_str(), path.c_str()) != 0) {
+    absl::Status status = failed("cannot listen at");
+    close(fd);
+    unlink(beside.c_str());
+    return status;
+  }
+  return std::unique_ptr<TakeoverOffer>(
+      new TakeoverOffer(loop, path, fd, std::move(callbacks)));
+}
+
+TakeoverOffer::TakeoverOffer(net::Loop& loop, std::string path, int fd, Callbacks callbacks)
+    : loop_(loop), path_(std::move(path)), fd_(fd), callbacks_(std::move(callbacks)) {
+  events_ = std::make_unique<net::FdEvents>(
+      loop_, fd_, this,
+      [](void* self, net::Ready) { static_cast<TakeoverOffer*>(self)->OnConnection(); },
+      net::FdEvents::Trigger::kLevelRead);
+}
+
+TakeoverOffer::~TakeoverOffer() {
+  DropPeer();
+  events_.reset();
+  if (!replaced_) unlink(path_.c_str());
+  close(fd_);
+}
+
+void TakeoverOffer::OnConnection() {
+  const int peer = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (peer < 0) return;
+  ucred who{};
+  socklen_t size = sizeof(who);
+  const bool known = getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 &&
+                     (who.uid == geteuid() || who.uid == 0);
+  if (!known || peer_ >= 0) {
+    close(peer);
+    return;
+  }
+  peer_ = peer;
+  for (const auto& [address, sockets] : callbacks_.sockets()) {
+    for (size_t at = 0; at < sockets.size(); at += kMaxSockets) {
+      const size_t count = std::min(kMaxSockets, sockets.size() - at);
+      const std::vector<int> part(sockets.begin() + static_cast<ptrdiff_t>(at),
+                                  sockets.begin() + static_cast<ptrdiff_t>(at + count));
+      if (!SendSockets(peer_, address, part)) {
+        DropPeer();
+        return;
+      }
+    }
+  }
+  if (!SendSockets(peer_, "", {})) {
+    DropPeer();
+    return;
+  }
+  peer_events_ = std::make_unique<net::FdEvents>(
+      loop_, peer_, this,
+      [](void* self, net::Ready) { static_cast<TakeoverOffer*>(self)->OnAnswer(); },
+      net::FdEvents::Trigger::kLevelRead);
+}
+
+void TakeoverOffer::OnAnswer() {
+  char answer[16];
+  const ssize_t got = recv(peer_, answer, sizeof(answer), 0);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  const bool ready = got == 5 && std::memcmp(answer, "ready", 5) == 0;
+  DropPeer();
+  if (!ready) return;  // the new process gave up: nothing has changed
+  replaced_ = true;
+  callbacks_.replaced();
+}
+
+void TakeoverOffer::DropPeer() {
+  peer_events_.reset();
+  if (peer_ >= 0) close(peer_);
+  peer_ = -1;
+}
+
+}  // namespace gatehouse::server

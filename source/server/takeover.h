@@ -1,0 +1,82 @@
+// Takeover: how a new process gets the listening sockets of the one that it replaces, so that no
+// connection is refused: the sockets, and the connections that wait in them, are never closed.
+//
+// The old process offers its sockets at a unix socket. The new one asks for them, starts to serve on
+// them, says so, and the old one drains and ends. If the new one fails before that, the old one goes
+// on as if nothing had happened. Only a process of the same user (or root) is answered.
+//
+//   StatusOr<std::unique_ptr<Takeover>> old = Takeover::Ask(path);   // null: nobody there
+//   ... old->sockets ... serve ...
+//   old->TellReady();
+//   TakeoverOffer offer(loop, path, ...);                           // for the next one
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "source/base/status.h"
+#include "source/net/loop.h"
+
+namespace gatehouse::server {
+
+// Listening sockets by the address text of their listener.
+using SocketSet = std::map<std::string, std::vector<int>>;
+
+class Takeover {
+ public:
+  // Null when no process offers its sockets there.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Takeover>> Ask(const std::string& path);
+  // Closes the sockets that were not taken.
+  ~Takeover();
+  Takeover(const Takeover&) = delete;
+  Takeover& operator=(const Takeover&) = delete;
+
+  // Takes them out: the caller owns them.
+  [[nodiscard]] std::vector<int> Take(const std::string& address);
+  // The new process serves: the old one may drain.
+  void TellReady();
+
+ private:
+  explicit Takeover(int fd) : fd_(fd) {}
+  [[nodiscard]] absl::Status Receive();
+
+  int fd_;
+  SocketSet sockets_;
+};
+
+class TakeoverOffer {
+ public:
+  struct Callbacks {
+    // The sockets to hand out; they stay the caller's.
+    std::function<SocketSet()> sockets;
+    // The new process serves: time to drain.
+    std::function<void()> replaced;
+  };
+
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<TakeoverOffer>> Open(net::Loop& loop,
+                                                                           const std::string& path,
+                                                                           Callbacks callbacks);
+  ~TakeoverOffer();
+  TakeoverOffer(const TakeoverOffer&) = delete;
+  TakeoverOffer& operator=(const TakeoverOffer&) = delete;
+
+ private:
+  TakeoverOffer(net::Loop& loop, std::string path, int fd, Callbacks callbacks);
+  void OnConnection();
+  void OnAnswer();
+  void DropPeer();
+
+  net::Loop& loop_;
+  std::string path_;
+  int fd_;
+  Callbacks callbacks_;
+  std::unique_ptr<net::FdEvents> events_;
+  int peer_ = -1;
+  bool replaced_ = false;  // the path belongs to the new process
+  std::unique_ptr<net::FdEvents> peer_events_;
+};
+
+}  // namespace gatehouse::server

@@ -1,0 +1,128 @@
+#include "source/server/worker.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+namespace gatehouse::server {
+namespace {
+
+constexpr Duration kHousekeeping = std::chrono::seconds(1);
+
+}  // namespace
+
+Worker::Worker(uint32_t index, observe::CounterBlock& counters, const Environment& environment)
+    : index_(index),
+      main_(environment.main),
+      counters_(counters),
+      metrics_(environment.metrics),
+      loop_(environment.clock, environment.slab_budget_bytes),
+      shard_(loop_, index, counters, environment.metrics, environment.shared,
+             Random::FromKernel().Next(),
+             [this](std::shared_ptr<const config::Snapshot> snapshot) {
+               // The last reference to a big tree is main's to drop.
+               main_.Post([snapshot = std::move(snapshot)]() mutable { snapshot.reset(); });
+             }),
+      housekeeping_(Timer::Calls<Worker, &Worker::CountMemory>(), this) {}
+
+Worker::~Worker() { Join(); }
+
+void Worker::Start() {
+  thread_ = std::thread([this] { ThreadMain(); });
+}
+
+void Worker::ThreadMain() {
+  char name[16];
+  std::snprintf(name, sizeof(name), "worker-%u", index_);
+  pthread_setname_np(pthread_self(), name);
+  loop_.Arm(housekeeping_, kHousekeeping);
+  loop_.Run();
+  for (auto& [unused, listener] : listeners_) listener->KillAll();
+  for (auto& listener : leaving_) listener->KillAll();
+  // Buries what was killed.
+  for (int i = 0; i < 4; ++i) loop_.RunTurn(/*wait=*/false);
+  housekeeping_.Cancel();
+}
+
+void Worker::Adopt(std::shared_ptr<const config::Snapshot> snapshot, std::vector<NewSocket> sockets,
+                   std::map<std::string, std::shared_ptr<proxy::ListenerCounts>> counts,
+                   Duration grace, std::function<void()> adopted) {
+  loop_.Post([this, snapshot = std::move(snapshot), sockets = std::move(sockets),
+              counts = std::move(counts), grace, adopted = std::move(adopted)]() mutable {
+    AdoptNow(std::move(snapshot), sockets, counts, grace);
+    main_.Post(std::move(adopted));
+  });
+}
+
+void Worker::AdoptNow(std::shared_ptr<const config::Snapshot> snapshot,
+                      const std::vector<NewSocket>& sockets,
+                      const std::map<std::string, std::shared_ptr<proxy::ListenerCounts>>& counts,
+                      Duration grace) {
+  const config::Snapshot& config = *snapshot;
+  shard_.Adopt(std::move(snapshot));
+  for (auto it = listeners_.begin(); it != listeners_.end();) {
+    if (config.FindListener(it->first) != nullptr) {
+      ++it;
+      continue;
+    }
+    it->second->Drain(grace);
+    leaving_.push_back(std::move(it->second));
+    it = listeners_.erase(it);
+  }
+  for (const auto& listener : config.listeners) {
+    std::unique_ptr<proxy::ServingListener>& serving = listeners_[listener->name];
+    if (serving == nullptr) {
+      serving = std::make_unique<proxy::ServingListener>(shard_, listener->name,
+                                                         counts.at(listener->name));
+    }
+    serving->Update(*listener);
+  }
+  for (const NewSocket& socket : sockets) {
+    auto it = listeners_.find(socket.listener);
+    if (it == listeners_.end() || !accepting_) {
+      close(socket.fd);
+    } else {
+      it->second->Listen(socket.fd);
+    }
+  }
+}
+
+void Worker::UpdateEndpoints(upstream::ClusterKey key,
+                             std::shared_ptr<const upstream::EndpointSet> endpoints) {
+  loop_.Post([this, key, endpoints = std::move(endpoints)] {
+    shard_.upstreams().UpdateEndpoints(key, endpoints);
+  });
+}
+
+void Worker::Drain(bool stop_accepting, Duration grace) {
+  loop_.Post([this, stop_accepting, grace] {
+    shard_.set_draining();
+    if (!stop_accepting) {
+      for (auto& [unused, listener] : listeners_) listener->CloseAfterResponses();
+      return;
+    }
+    accepting_ = false;
+    for (auto& [unused, listener] : listeners_) listener->Drain(grace);
+  });
+}
+
+void Worker::Stop() { loop_.Stop(); }
+
+void Worker::Join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Worker::CountMemory() {
+  DropEndedListeners();
+  const auto bytes = static_cast<int64_t>(loop_.slabs().in_use_bytes());
+  if (bytes != counted_bytes_) counters_.Gauge(metrics_.slab_bytes, bytes - counted_bytes_);
+  counted_bytes_ = bytes;
+  loop_.Arm(housekeeping_, kHousekeeping);
+}
+
+void Worker::DropEndedListeners() {
+  std::erase_if(leaving_, [](const auto& listener) { return listener->connections() == 0; });
+}
+
+}  // namespace gatehouse::server
