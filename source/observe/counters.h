@@ -50,9 +50,7 @@ class CounterBlock {
     Slot(id.slot).store(static_cast<uint64_t>(value), std::memory_order_relaxed);
   }
   // For a total that someone else keeps (a log's dropped lines). It must never shrink.
-  void Set(CounterId id, uint64_t value) {
-    Slot(id.slot).store(value, std::memory_order_relaxed);
-  }
+  void Set(CounterId id, uint64_t value) { Slot(id.slot).store(value, std::memory_order_relaxed); }
   void Record(HistogramId id, uint64_t microseconds) {
     Histogram* histogram = HistogramSlot(id.slot).load(std::memory_order_relaxed);
     if (__builtin_expect(histogram == nullptr, 0)) histogram = MakeHistogram(id.slot);

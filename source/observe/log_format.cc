@@ -18,10 +18,10 @@ namespace {
 
 enum class ValueKind : uint8_t {
   kText,
-  kUrl,       // text whose query is redacted
+  kUrl,  // text whose query is redacted
   kPath,
   kQuery,
-  kUri,       // path and query
+  kUri,  // path and query
   kNumber,
   kDuration,  // microseconds; negative is absent
   kMillis,    // the same, as milliseconds with three decimals
@@ -34,14 +34,14 @@ enum class ValueKind : uint8_t {
 struct Variable {
   std::string_view name;
   ValueKind kind;
-  std::string_view LogRecord::*text = nullptr;
-  int64_t LogRecord::*number = nullptr;
+  std::string_view LogRecord::* text = nullptr;
+  int64_t LogRecord::* number = nullptr;
 };
 
-constexpr Variable Text(std::string_view name, std::string_view LogRecord::*text) {
+constexpr Variable Text(std::string_view name, std::string_view LogRecord::* text) {
   return {name, ValueKind::kText, text, nullptr};
 }
-constexpr Variable Number(std::string_view name, ValueKind kind, int64_t LogRecord::*number) {
+constexpr Variable Number(std::string_view name, ValueKind kind, int64_t LogRecord::* number) {
   return {name, kind, nullptr, number};
 }
 
@@ -88,22 +88,25 @@ constexpr std::string_view kRequestHeader = "request.header.";
 constexpr std::string_view kResponseHeader = "response.header.";
 
 // Headers that carry credentials: no format may name them.
-constexpr std::string_view kSecretHeaders[] = {
-    "authorization", "proxy-authorization", "cookie",        "set-cookie",
-    "x-api-key",     "api-key",             "x-auth-token",  "x-amz-security-token",
-    "x-csrf-token",  "x-access-token",      "x-vault-token", "x-forwarded-client-cert"};
+constexpr std::string_view kSecretHeaders[] = {"authorization", "proxy-authorization",
+                                               "cookie",        "set-cookie",
+                                               "x-api-key",     "api-key",
+                                               "x-auth-token",  "x-amz-security-token",
+                                               "x-csrf-token",  "x-access-token",
+                                               "x-vault-token", "x-forwarded-client-cert"};
 
 constexpr const char* kDefaultJson[] = {
-    "time",          "method",      "scheme",           "host",            "path",
-    "query",         "protocol",    "status",           "flags",           "code",
-    "listener",      "table",       "route",            "cluster",         "upstream_address",
-    "upstream_status", "attempts",  "request_bytes",    "response_bytes",  "duration_us",
-    "gateway_us",    "upstream_us", "client_ip",        "consumer",        "trace_id",
-    "request_id",    "user_agent",  "referer"};
+    "time",       "method",        "scheme",           "host",
+    "path",       "query",         "protocol",         "status",
+    "flags",      "code",          "listener",         "table",
+    "route",      "cluster",       "upstream_address", "upstream_status",
+    "attempts",   "request_bytes", "response_bytes",   "duration_us",
+    "gateway_us", "upstream_us",   "client_ip",        "consumer",
+    "trace_id",   "request_id",    "user_agent",       "referer"};
 
 constexpr std::string_view kFlagNames[kLogFlagCount] = {
-    "NR", "UH", "UF", "UO",  "UT", "UR", "UC", "UPE", "URX", "RL",
-    "UAEX", "DC", "DPE", "DT", "IH", "SI", "LH", "OM", "DR"};
+    "NR",   "UH", "UF",  "UO", "UT", "UR", "UC", "UPE", "URX", "RL",
+    "UAEX", "DC", "DPE", "DT", "IH", "SI", "LH", "OM",  "DR"};
 
 constexpr size_t kMaxLiterals = 4096;
 // Room of a value that is no text: a time, a number, all flags.
@@ -232,8 +235,7 @@ absl::Status LogFormat::AddVariable(std::string_view name) {
   const std::vector<std::string_view> names = VariableNames();
   const std::string_view nearest = Nearest(name, names);
   if (nearest.empty()) return InvalidArgument(fmt::format("unknown variable '{}'", name));
-  return InvalidArgument(
-      fmt::format("unknown variable '{}'; did you mean '{}'?", name, nearest));
+  return InvalidArgument(fmt::format("unknown variable '{}'; did you mean '{}'?", name, nearest));
 }
 
 absl::Status LogFormat::AddHeader(std::string_view variable, std::string_view name) {
@@ -358,8 +360,7 @@ void LogFormat::RunOp(const Op& op, const LogRecord& record, LogClock& clock, Lo
       return variable.kind == ValueKind::kDuration ? line.Number(value) : line.Thousandths(value);
     }
     case ValueKind::kStatus: {
-      const int64_t status =
-          variable.number == nullptr ? record.status : record.*variable.number;
+      const int64_t status = variable.number == nullptr ? record.status : record.*variable.number;
       return status == 0 ? line.Absent(json_) : line.Number(status);
     }
     case ValueKind::kFlags:

@@ -19,13 +19,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "source/observe/log_record.h"
 #include "source/observe/query_redaction.h"
 
 namespace gatehouse::observe {
 
 class LogLine;
-
 
 struct LogFormatOptions {
   QueryLog query = QueryLog::kRedacted;
@@ -76,8 +76,8 @@ class LogFormat {
   enum class OpKind : uint8_t;
   struct Op {
     OpKind kind;
-    uint8_t variable = 0;     // in the table of variables
-    uint32_t begin = 0;       // literal or header name, in text_
+    uint8_t variable = 0;  // in the table of variables
+    uint32_t begin = 0;    // literal or header name, in text_
     uint32_t size = 0;
   };
 
@@ -95,7 +95,7 @@ class LogFormat {
   QueryRedaction query_;
   std::string text_;
   std::vector<Op> ops_;
-  size_t short_value_ = 0;    // bytes of a value that surely leave room for all others
+  size_t short_value_ = 0;  // bytes of a value that surely leave room for all others
 };
 
 }  // namespace gatehouse::observe

@@ -4,8 +4,8 @@
 #include <charconv>
 #include <cstring>
 
-#include "source/observe/log_format.h"
 #include "source/base/utf8.h"
+#include "source/observe/log_format.h"
 
 namespace gatehouse::observe {
 namespace {

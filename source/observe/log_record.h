@@ -12,25 +12,25 @@ namespace gatehouse::observe {
 
 // Why a request ended as it did. Several may hold. docs/access_log.md explains each.
 enum class LogFlag : uint32_t {
-  kNoRoute = 1u << 0,                    // NR
-  kNoHealthyUpstream = 1u << 1,          // UH
-  kUpstreamConnectFailure = 1u << 2,     // UF
-  kUpstreamOverflow = 1u << 3,           // UO
-  kUpstreamTimeout = 1u << 4,            // UT
-  kUpstreamReset = 1u << 5,              // UR
-  kUpstreamClosed = 1u << 6,             // UC
-  kUpstreamProtocolError = 1u << 7,      // UPE
-  kRetryLimit = 1u << 8,                 // URX
-  kRateLimited = 1u << 9,                // RL
-  kUnauthorized = 1u << 10,              // UAEX
-  kDownstreamClosed = 1u << 11,          // DC
-  kDownstreamProtocolError = 1u << 12,   // DPE
-  kDownstreamTimeout = 1u << 13,         // DT
-  kInvalidHeaders = 1u << 14,            // IH
-  kStreamIdle = 1u << 15,                // SI
-  kLocalHealth = 1u << 16,               // LH
-  kOverload = 1u << 17,                  // OM
-  kDraining = 1u << 18,                  // DR
+  kNoRoute = 1u << 0,                   // NR
+  kNoHealthyUpstream = 1u << 1,         // UH
+  kUpstreamConnectFailure = 1u << 2,    // UF
+  kUpstreamOverflow = 1u << 3,          // UO
+  kUpstreamTimeout = 1u << 4,           // UT
+  kUpstreamReset = 1u << 5,             // UR
+  kUpstreamClosed = 1u << 6,            // UC
+  kUpstreamProtocolError = 1u << 7,     // UPE
+  kRetryLimit = 1u << 8,                // URX
+  kRateLimited = 1u << 9,               // RL
+  kUnauthorized = 1u << 10,             // UAEX
+  kDownstreamClosed = 1u << 11,         // DC
+  kDownstreamProtocolError = 1u << 12,  // DPE
+  kDownstreamTimeout = 1u << 13,        // DT
+  kInvalidHeaders = 1u << 14,           // IH
+  kStreamIdle = 1u << 15,               // SI
+  kLocalHealth = 1u << 16,              // LH
+  kOverload = 1u << 17,                 // OM
+  kDraining = 1u << 18,                 // DR
 };
 inline constexpr int kLogFlagCount = 19;
 
@@ -60,37 +60,37 @@ struct LogRecord {
   using HeaderLookup = std::string_view (*)(const void* context, bool response,
                                             std::string_view name);
 
-  int64_t wall_us = 0;               // when the request began: microseconds since 1970
+  int64_t wall_us = 0;  // when the request began: microseconds since 1970
   std::string_view method;
   std::string_view scheme;
   std::string_view host;
-  std::string_view path;             // as the client sent it, without the query
-  std::string_view query;            // after the '?'; what is logged of it is the format's choice
-  std::string_view protocol;         // "HTTP/1.1"
-  int status = 0;                    // 0: none was sent
+  std::string_view path;      // as the client sent it, without the query
+  std::string_view query;     // after the '?'; what is logged of it is the format's choice
+  std::string_view protocol;  // "HTTP/1.1"
+  int status = 0;             // 0: none was sent
   LogFlags flags;
-  std::string_view code;             // a stable word, such as "upstream_timeout"
+  std::string_view code;  // a stable word, such as "upstream_timeout"
   std::string_view listener;
   std::string_view table;
   std::string_view route;
   std::string_view cluster;
-  std::string_view upstream_address; // of the last attempt
-  int64_t upstream_status = 0;       // 0: the upstream sent none
+  std::string_view upstream_address;  // of the last attempt
+  int64_t upstream_status = 0;        // 0: the upstream sent none
   int64_t attempts = 0;
-  int64_t request_bytes = 0;         // body
-  int64_t response_bytes = 0;        // body
-  int64_t duration_us = 0;           // first byte in to last byte out
-  int64_t gateway_us = kNotMeasured; // of it, inside the gateway
+  int64_t request_bytes = 0;          // body
+  int64_t response_bytes = 0;         // body
+  int64_t duration_us = 0;            // first byte in to last byte out
+  int64_t gateway_us = kNotMeasured;  // of it, inside the gateway
   int64_t upstream_us = kNotMeasured;
-  std::string_view client_ip;        // after trusted proxies
-  std::string_view peer_address;     // the socket's other end, with port
-  std::string_view consumer;         // who, by authentication: an id, never a key
+  std::string_view client_ip;     // after trusted proxies
+  std::string_view peer_address;  // the socket's other end, with port
+  std::string_view consumer;      // who, by authentication: an id, never a key
   std::string_view trace_id;
   std::string_view span_id;
   std::string_view request_id;
   std::string_view user_agent;
   std::string_view referer;
-  HeaderLookup header = nullptr;     // for $(request.header.x) and $(response.header.x)
+  HeaderLookup header = nullptr;  // for $(request.header.x) and $(response.header.x)
   const void* header_context = nullptr;
 };
 

@@ -18,6 +18,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+
 #include "source/observe/log_format.h"
 
 namespace gatehouse::observe {

@@ -77,8 +77,8 @@ bool LogSink::EndsInHalfALine(const std::string& path) const {
   if (fd < 0) return false;
   struct stat file;
   char last = '\n';
-  const bool known = fstat(fd, &file) == 0 && file.st_size > 0 &&
-                     pread(fd, &last, 1, file.st_size - 1) == 1;
+  const bool known =
+      fstat(fd, &file) == 0 && file.st_size > 0 && pread(fd, &last, 1, file.st_size - 1) == 1;
   close(fd);
   return known && last != '\n';
 }

@@ -18,7 +18,7 @@ class LogSink {
  public:
   struct Result {
     size_t written = 0;
-    int error = 0;         // an errno value, also after a short write; EAGAIN: it would block
+    int error = 0;  // an errno value, also after a short write; EAGAIN: it would block
   };
 
   LogSink() = default;

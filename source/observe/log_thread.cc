@@ -248,8 +248,7 @@ bool LogThread::MayTry(Entry& entry) {
     return false;
   }
   const bool moved = entry.sink.PathMoved(entry.output->path());
-  const bool full =
-      entry.error == ENOSPC || entry.error == EDQUOT || entry.error == EFBIG;
+  const bool full = entry.error == ENOSPC || entry.error == EDQUOT || entry.error == EFBIG;
   if (full && !moved) return true;
   const int error = ReplaceFile(entry, moved);
   if (error != 0) Failed(entry, error);

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "source/observe/log_sink.h"
 #include "source/observe/log_writer.h"
 
@@ -36,15 +37,15 @@ class LogThread : public std::enable_shared_from_this<LogThread> {
     std::weak_ptr<LogOutput> handle;  // to share it
     bool closing = false;             // nobody holds it any more
     LogSink sink;
-    LogRing* unfinished = nullptr;    // the ring whose line is half written
-    int error = 0;                    // of the last write; EAGAIN: the file would block
-    SteadyTime since{};               // of the last progress while it blocks
-    SteadyTime retry_at{};            // not before, after any other error
-    bool reopen = false;              // asked for and not done yet
-    bool reopen_told = false;         // its failure is reported
+    LogRing* unfinished = nullptr;  // the ring whose line is half written
+    int error = 0;                  // of the last write; EAGAIN: the file would block
+    SteadyTime since{};             // of the last progress while it blocks
+    SteadyTime retry_at{};          // not before, after any other error
+    bool reopen = false;            // asked for and not done yet
+    bool reopen_told = false;       // its failure is reported
     SteadyTime reopen_at{};
-    bool gave_up = false;             // had its last try while stopping
-    uint64_t dropped_before = 0;      // when it began to fail
+    bool gave_up = false;         // had its last try while stopping
+    uint64_t dropped_before = 0;  // when it began to fail
   };
 
   explicit LogThread(const LogWriter::Options& options) : options_(options) {}

@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "source/observe/log_format.h"
 #include "source/observe/log_record.h"
 #include "source/observe/log_ring.h"

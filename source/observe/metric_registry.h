@@ -58,14 +58,14 @@ struct MetricMember {
   std::string name;
   std::string help;
   MetricType type = MetricType::kCounter;
-  std::string label;     // the fixed label as it is printed, or empty
-  uint32_t offset = 0;   // from the instance's first slot, or first histogram slot
+  std::string label;    // the fixed label as it is printed, or empty
+  uint32_t offset = 0;  // from the instance's first slot, or first histogram slot
 };
 
 // One live label set of a group.
 struct MetricInstance {
-  std::string key;       // label values joined, for lookup
-  std::string labels;    // as printed: table="main",route="users"
+  std::string key;     // label values joined, for lookup
+  std::string labels;  // as printed: table="main",route="users"
   uint32_t first_slot = 0;
   uint32_t first_histogram = 0;
   uint32_t references = 0;
@@ -154,7 +154,7 @@ class MetricRegistry {
   [[nodiscard]] std::optional<uint32_t> PlaceInstance(MetricGroup& group);
 
   Options options_;
-  uint32_t slots_ = 1;       // slot 0 is the one that nobody reads
+  uint32_t slots_ = 1;  // slot 0 is the one that nobody reads
   uint32_t histograms_ = 1;
   uint32_t chunks_ = 0;
   uint32_t histogram_chunks_ = 0;

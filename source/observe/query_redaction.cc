@@ -8,7 +8,7 @@ namespace {
 
 // A parameter is secret when its name is one of these ...
 constexpr std::array<std::string_view, 17> kSecretNames = {
-    "key", "auth", "authorization", "sig",     "pwd", "pass",  "code",  "jwt",         "session",
+    "key", "auth", "authorization", "sig",    "pwd", "pass",  "code",  "jwt",         "session",
     "sid", "otp",  "pin",           "sessid", "pw",  "nonce", "state", "samlresponse"};
 // ... or contains one of these: by first letter, since most names have none of them.
 bool ContainsSecretPart(std::string_view name) {

@@ -43,7 +43,7 @@ class Scrape {
   const MetricRegistry& registry_;
   // Where the next step goes on.
   size_t group_ = 0;
-  size_t member_ = 0;       // first member of the family
+  size_t member_ = 0;  // first member of the family
   size_t instance_ = 0;
   bool header_ = false;     // the family's HELP and TYPE are written
   bool quantiles_ = false;  // second family of a histogram

@@ -19,7 +19,7 @@ namespace gatehouse::observe {
 
 inline constexpr size_t kStatusClasses = 5;
 inline constexpr std::array<const char*, kStatusClasses> kStatusClassNames = {"1xx", "2xx", "3xx",
-                                                                            "4xx", "5xx"};
+                                                                              "4xx", "5xx"};
 // 0 for 1xx ... 4 for 5xx and for anything that is no status at all.
 [[nodiscard]] inline size_t StatusClass(int status) {
   const unsigned hundred = static_cast<unsigned>(status) / 100 - 1;
@@ -42,8 +42,8 @@ struct RouteMetrics {
   CounterId request_bytes;
   CounterId response_bytes;
   GaugeId active;
-  HistogramId latency;                 // request's first byte to response's last
-  HistogramId gateway_latency;         // the part spent inside the gateway
+  HistogramId latency;          // request's first byte to response's last
+  HistogramId gateway_latency;  // the part spent inside the gateway
 
   template <typename Visitor>
   void Visit(Visitor& visit) {
@@ -81,23 +81,23 @@ struct ClusterMetrics {
   CounterId connects;                  // connections tried
   CounterId connect_failures;          // refused, unreachable, TLS; timeouts are apart
   CounterId connect_timeouts;
-  CounterId pool_hits;                 // attempts that took a pooled connection
-  CounterId resets;                    // connection lost or stream reset after the request began
-  CounterId timeouts;                  // no response in time
-  CounterId protocol_errors;           // a response that is not HTTP
-  CounterId retries;                   // attempts beyond a request's first
-  CounterId overflows;                 // refused by a limit: connections, requests, retries
-  CounterId no_endpoint;               // no endpoint, or none healthy
+  CounterId pool_hits;        // attempts that took a pooled connection
+  CounterId resets;           // connection lost or stream reset after the request began
+  CounterId timeouts;         // no response in time
+  CounterId protocol_errors;  // a response that is not HTTP
+  CounterId retries;          // attempts beyond a request's first
+  CounterId overflows;        // refused by a limit: connections, requests, retries
+  CounterId no_endpoint;      // no endpoint, or none healthy
   CounterId request_bytes;
   CounterId response_bytes;
   GaugeId active;
-  GaugeId connections;                 // open
-  GaugeId idle_connections;            // of these, in the pool
-  GaugeId pending;                     // attempts that wait for a connection
-  GaugeId endpoints;                   // main sets these two
+  GaugeId connections;       // open
+  GaugeId idle_connections;  // of these, in the pool
+  GaugeId pending;           // attempts that wait for a connection
+  GaugeId endpoints;         // main sets these two
   GaugeId healthy_endpoints;
-  HistogramId latency;                 // request sent to response ended
-  HistogramId first_byte;              // request sent to response head
+  HistogramId latency;     // request sent to response ended
+  HistogramId first_byte;  // request sent to response head
   HistogramId connect_latency;
 
   template <typename Visitor>
@@ -124,8 +124,7 @@ struct ClusterMetrics {
     visit(no_endpoint, "gatehouse_cluster_no_endpoint_total",
           "Attempts that found no usable endpoint.");
     visit(request_bytes, "gatehouse_cluster_request_bytes_total", "Body bytes to the cluster.");
-    visit(response_bytes, "gatehouse_cluster_response_bytes_total",
-          "Body bytes from the cluster.");
+    visit(response_bytes, "gatehouse_cluster_response_bytes_total", "Body bytes from the cluster.");
     visit(active, "gatehouse_cluster_active_requests", "Attempts in flight.");
     visit(connections, "gatehouse_cluster_connections", "Open connections.");
     visit(idle_connections, "gatehouse_cluster_idle_connections", "Open connections in the pool.");
@@ -152,7 +151,7 @@ enum class ProtocolErrorKind : uint8_t {
 };
 inline constexpr size_t kProtocolErrorKinds = 7;
 inline constexpr std::array<const char*, kProtocolErrorKinds> kProtocolErrorNames = {
-    "malformed",   "framing", "header_too_large", "uri_too_long",
+    "malformed",      "framing", "header_too_large", "uri_too_long",
     "body_too_large", "timeout", "unsupported"};
 
 struct ListenerMetrics {
@@ -170,8 +169,8 @@ struct ListenerMetrics {
   CounterId accept_failures;  // accept(2) failed, such as for want of file descriptors
   CounterId protocol_errors[kProtocolErrorKinds];
   CounterId requests;
-  CounterId idle_closes;      // keep-alive connections closed for idleness
-  CounterId received_bytes;   // on the wire
+  CounterId idle_closes;     // keep-alive connections closed for idleness
+  CounterId received_bytes;  // on the wire
   CounterId sent_bytes;
 
   template <typename Visitor>
@@ -206,16 +205,16 @@ struct ServerMetrics {
   GaugeId open_fds;
   GaugeId max_fds;
   GaugeId resident_bytes;
-  GaugeId slab_bytes;          // held by the workers' buffers; workers count
-  GaugeId draining;            // 1 while draining
-  CounterId shed;              // requests refused for want of memory; workers count
-  CounterId no_route;          // requests that matched no route; workers count
+  GaugeId slab_bytes;  // held by the workers' buffers; workers count
+  GaugeId draining;    // 1 while draining
+  CounterId shed;      // requests refused for want of memory; workers count
+  CounterId no_route;  // requests that matched no route; workers count
   CounterId log_lines;
   CounterId log_lines_dropped;
-  GaugeId log_failing;         // log outputs that do not accept lines now
-  GaugeId config_version;      // counts snapshots published since start
+  GaugeId log_failing;     // log outputs that do not accept lines now
+  GaugeId config_version;  // counts snapshots published since start
   GaugeId config_age;
-  GaugeId config_valid;        // 1 when the last load was accepted whole
+  GaugeId config_valid;  // 1 when the last load was accepted whole
   CounterId config_accepted;
   CounterId config_rejected;
 
@@ -230,8 +229,7 @@ struct ServerMetrics {
     visit(draining, "gatehouse_server_draining", "1 while the server drains.");
     visit(shed, "gatehouse_server_shed_requests_total",
           "Requests refused because memory was short.");
-    visit(no_route, "gatehouse_server_no_route_requests_total",
-          "Requests that matched no route.");
+    visit(no_route, "gatehouse_server_no_route_requests_total", "Requests that matched no route.");
     visit(log_lines, "gatehouse_log_lines_total", "Access log lines written.");
     visit(log_lines_dropped, "gatehouse_log_dropped_lines_total",
           "Access log lines lost because their output was slow, blocked or full.");

@@ -138,8 +138,8 @@ bool ValidTracestate(std::span<const std::string_view> lines) {
 
 bool ValidExternalId(std::string_view text) {
   return !text.empty() && text.size() <= 128 && std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '.' || c == '_' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
   });
 }
 
@@ -170,8 +170,7 @@ std::string_view WriteSpanId(Random& random, std::span<char, kSpanIdSize> to) {
   return {to.data(), to.size()};
 }
 
-TraceIds TraceIds::Join(std::string_view traceparent, std::string_view x_trace_id,
-                        Random& random) {
+TraceIds TraceIds::Join(std::string_view traceparent, std::string_view x_trace_id, Random& random) {
   TraceIds ids;
   ids.NewSpan(random);
   const auto parent = ParseTraceparent(traceparent);

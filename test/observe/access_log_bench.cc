@@ -81,8 +81,8 @@ void BM_JoinTrace(benchmark::State& state) {
   Random random(1);
   std::array<char, kTraceparentSize> buffer;
   for (auto _ : state) {
-    const TraceIds ids = TraceIds::Join(
-        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "", random);
+    const TraceIds ids =
+        TraceIds::Join("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "", random);
     benchmark::DoNotOptimize(ids.WriteTraceparent(buffer));
   }
 }

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "gtest/gtest.h"
+
 #include "source/observe/metric_registry.h"
 #include "source/observe/standard_metrics.h"
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+
 #include "source/base/random.h"
 
 namespace gatehouse::observe {

@@ -50,7 +50,8 @@ void Try(std::string_view text) {
   if (!json.ok()) return;
   const size_t size = Write(*json, record, buffer);
   CHECK(std::count(buffer.data(), buffer.data() + size, '\n') == 1);
-  // Names that differ in bytes that are not UTF-8 may become the same, which is an error of its own.
+  // Names that differ in bytes that are not UTF-8 may become the same, which is an error of its
+  // own.
   CHECK(ParseJson(std::string_view(buffer.data(), size)).document != nullptr);
 }
 

@@ -23,6 +23,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
 #include "source/observe/access_log.h"
 
 namespace gatehouse::observe {
@@ -365,9 +366,8 @@ TEST_F(LogWriterTest, APipeWithoutAReaderFailsWithoutASignal) {
 TEST_F(LogWriterTest, ARecoveredReaderIsToldOnce) {
   testing::internal::CaptureStderr();
   SmallPipe pipe;
-  auto writer = Make({.workers = 1,
-                      .flush_interval = milliseconds(1),
-                      .retry_interval = milliseconds(5)});
+  auto writer =
+      Make({.workers = 1, .flush_interval = milliseconds(1), .retry_interval = milliseconds(5)});
   const auto output = Open(*writer, pipe.path());
   for (int i = 0; i < 20; ++i) Put(*output, std::string(1000, 'l'));
   while (writer->totals().failing_outputs == 0) std::this_thread::yield();

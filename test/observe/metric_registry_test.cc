@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+
 #include "source/observe/counters.h"
 #include "source/observe/standard_metrics.h"
 
@@ -157,7 +158,7 @@ TEST(MetricRegistryTest, GrowsOverManyChunks) {
 // as a snapshot would.
 TEST(MetricRegistryTest, WorkersCountWhileMainGrowsAndReads) {
   constexpr int kWorkers = 3;
-  constexpr int kRounds = 200;
+  constexpr int kRounds = 40;
   MetricRegistry registry({.max_label_sets = 100'000});
   struct Mailbox {
     std::atomic<const CacheMetrics*> current{nullptr};

@@ -27,8 +27,8 @@ TEST(QueryRedactionTest, HidesWhatLooksLikeACredential) {
 }
 
 TEST(QueryRedactionTest, KeepsTheRest) {
-  for (const std::string_view query :
-       {"", "a", "a=", "&", "a=1&&b=2", "page=2&sort=key", "token", "token=", "monkey=1", "%=%2", "="}) {
+  for (const std::string_view query : {"", "a", "a=", "&", "a=1&&b=2", "page=2&sort=key", "token",
+                                       "token=", "monkey=1", "%=%2", "="}) {
     EXPECT_EQ(Logged(query), query);
   }
 }

@@ -8,6 +8,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
 #include "source/observe/metric_registry.h"
 #include "source/observe/standard_metrics.h"
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+
 #include "source/base/random.h"
 
 namespace gatehouse::observe {
@@ -76,8 +77,8 @@ TEST(TracestateTest, Valid) {
 
 TEST(TracestateTest, Invalid) {
   for (const std::string_view text :
-       {"", ",", "a", "a=", "=1", "A=1", "a=1,a=2", "a=b=c", "a=\x7f", "a=\x1f", "a=\xc3\xa9", "a b=1",
-        "_a=1", "a =1", "a=1;b=2,c"}) {
+       {"", ",", "a", "a=", "=1", "A=1", "a=1,a=2", "a=b=c", "a=\x7f", "a=\x1f", "a=\xc3\xa9",
+        "a b=1", "_a=1", "a =1", "a=1;b=2,c"}) {
     EXPECT_FALSE(ValidTracestate(text)) << text;
   }
 }
