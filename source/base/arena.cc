@@ -7,7 +7,7 @@
 namespace gatehouse {
 
 void* Arena::AllocateSlow(size_t size, size_t align) {
-  constexpr size_t kBlock = 8192;
+  constexpr size_t kBlock = 16384;
   const size_t header = (sizeof(Block) + align - 1) & ~(align - 1);
   const size_t want = header + size > kBlock ? header + size : kBlock;
   auto* block = static_cast<Block*>(std::malloc(want));

@@ -21,7 +21,7 @@ namespace gatehouse {
 
 class Arena {
  public:
-  static constexpr size_t kFirstBlock = 4096;
+  static constexpr size_t kFirstBlock = 8192;
 
   Arena() : cursor_(first_), end_(first_ + kFirstBlock) {}
   ~Arena() { FreeBlocks(); }
