@@ -1,6 +1,5 @@
 #include "source/filters/cors/cors.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "api/gatehouse/filters/v1/cors.pb.h"

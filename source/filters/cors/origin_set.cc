@@ -1,8 +1,9 @@
+#include "source/filters/cors/origin_set.h"
+
 #include <algorithm>
 
 #include "fmt/format.h"
 #include "source/base/status.h"
-#include "source/filters/cors/cors.h"
 #include "source/http/chars.h"
 #include "source/http/normalize.h"
 #include "source/route/regex.h"
