@@ -1,0 +1,60 @@
+#include "source/server/command_line.h"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "source/server/server.h"
+#include "source/server/tools.h"
+
+namespace gatehouse::server {
+namespace {
+
+constexpr const char* kFooter =
+    "\nExamples:\n"
+    "  gatehouse validate gateway.yaml\n"
+    "  gatehouse run gateway.yaml\n"
+    "  gatehouse schema > gatehouse.schema.json\n"
+    "\nSignals of a running gateway: SIGTERM drains and stops (twice: stops at once), SIGHUP reloads\n"
+    "the config, SIGUSR1 opens log files anew.\n"
+    "Exit codes: 0 fine, 1 the input is wrong, 2 wrong usage, 3 the environment failed.\n";
+
+}  // namespace
+
+int RunCommandLine(int argc, char** argv, const filters::Registry& filters) {
+  CLI::App app("Gatehouse: an API gateway and edge proxy", "gatehouse");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+
+  Server::Options options;
+  CLI::App* run = app.add_subcommand("run", "Serve the gateway that FILE describes");
+  run->add_option("FILE", options.config_path, "Config: YAML or JSON")->required();
+  bool no_watch = false;
+  run->add_flag("--no-watch", no_watch, "Reload on SIGHUP only, not when the file changes");
+
+  std::vector<std::string> files;
+  CLI::App* validate = app.add_subcommand("validate", "Tell every error in FILEs, and serve nothing");
+  validate->add_option("FILE", files, "Configs")->required();
+
+  CLI::App* schema = app.add_subcommand("schema", "Print the JSON Schema of a config, for editors");
+  CLI::App* version = app.add_subcommand("version", "Print the version");
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // --help is an exception too, and fine.
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  if (run->parsed()) {
+    options.watch = !no_watch;
+    return Server(filters, options).Run();
+  }
+  if (validate->parsed()) return ValidateFiles(files, filters);
+  if (schema->parsed()) return PrintSchema();
+  if (version->parsed()) std::puts(kVersion);
+  return kExitOk;
+}
+
+}  // namespace gatehouse::server
