@@ -17,8 +17,8 @@ struct DnsTracker::Name {
         options(spec),
         lookup(this,
                [](void* self, const net::DnsAnswer& answer) {
-                 auto* name = static_cast<Name*>(self);
-                 name->tracker.OnAnswer(*name, answer);
+                 auto* asked = static_cast<Name*>(self);
+                 asked->tracker.OnAnswer(*asked, answer);
                }),
         timer(Timer::Calls<Name, &Name::OnTimer>(), this) {}
   void OnTimer() { tracker.Resolve(*this); }

@@ -18,7 +18,7 @@ void RoundRobin::SetEndpoints(const EndpointSet& endpoints) {
 }
 
 bool RoundRobin::After(const Share& a, const Share& b) {
-  using Wide = unsigned __int128;
+  __extension__ using Wide = unsigned __int128;
   const Wide left = (Wide{a.picks} * 2 + 1) * b.weight;
   const Wide right = (Wide{b.picks} * 2 + 1) * a.weight;
   return left != right ? left > right : a.index > b.index;

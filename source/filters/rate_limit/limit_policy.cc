@@ -12,6 +12,8 @@ namespace gatehouse::filters {
 
 namespace {
 
+__extension__ using Wide = unsigned __int128;
+
 using Config = gatehouse::v1::RateLimit;
 
 constexpr uint32_t kDefaultMaxKeys = 100'000;
@@ -42,9 +44,9 @@ absl::StatusOr<BucketSpec> SpecOf(const Config& config, std::string_view field,
   }
   spec.burst = bucket.burst();
   if (spec.burst == 0) {
-    const auto per_second = static_cast<unsigned __int128>(spec.amount) * kMicrosPerSecond /
+    const auto per_second = static_cast<Wide>(spec.amount) * kMicrosPerSecond /
                             static_cast<uint64_t>(spec.per.count());
-    spec.burst = static_cast<uint64_t>(std::clamp<unsigned __int128>(per_second, 1, 1u << 30));
+    spec.burst = static_cast<uint64_t>(std::clamp<Wide>(per_second, 1, 1u << 30));
   }
   if (!spec.Valid()) {
     return build.Error(FieldOf(field, "token_bucket"),
@@ -103,9 +105,9 @@ LimitPolicy::MissingKey MissingKeyOf(const Config& config) {
 
 // Seconds that an empty bucket needs to fill up.
 uint64_t WindowSeconds(const BucketSpec& spec) {
-  const auto second = static_cast<unsigned __int128>(spec.amount) * kMicrosPerSecond;
+  const auto second = static_cast<Wide>(spec.amount) * kMicrosPerSecond;
   const auto window =
-      static_cast<unsigned __int128>(spec.burst) * static_cast<uint64_t>(spec.per.count());
+      static_cast<Wide>(spec.burst) * static_cast<uint64_t>(spec.per.count());
   return std::max<uint64_t>(static_cast<uint64_t>((window + second - 1) / second), 1);
 }
 

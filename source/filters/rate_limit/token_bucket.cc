@@ -11,7 +11,7 @@ namespace gatehouse::filters {
 
 namespace {
 
-using Wide = unsigned __int128;
+__extension__ using Wide = unsigned __int128;
 
 constexpr uint64_t kHorizon = uint64_t{1} << 51;  // microseconds: 71 years of uptime
 constexpr uint64_t kMaxPerSecond = 1'000'000'000;
