@@ -5,11 +5,11 @@
 
 namespace gatehouse {
 
-void TimerWheel::Place(Timer& timer, int64_t tick) {
+void TimerWheel::Place(Timer& timer, int64_t tick, int64_t earliest) {
   timer.Unlink();
   // A deadline that has passed fires at the next tick; one beyond the wheel is looked at again when
   // its last slot comes up.
-  tick = std::max(tick, tick_ + 1);
+  tick = std::max(tick, earliest);
   const int64_t distance = tick - tick_;
   int level = 0;
   while (level < kLevels - 1 && distance >= int64_t{1} << (kBits * (level + 1))) ++level;
@@ -28,7 +28,7 @@ void TimerWheel::FireSlot(IntrusiveList<Timer>& slot, TimePoint now) {
   while (Timer* timer = due.PopFront()) {
     if (timer->deadline_ == kNever) continue;
     if (timer->deadline_ > now) {
-      Place(*timer, TickAfter(timer->deadline_));
+      Place(*timer, TickAfter(timer->deadline_), tick_ + 1);
       continue;
     }
     timer->deadline_ = kNever;
@@ -44,10 +44,8 @@ void TimerWheel::Cascade(int level) {
   moving.TakeAll(slots_[level][slot]);
   while (Timer* timer = moving.PopFront()) {
     if (timer->deadline_ == kNever) continue;
-    // Place() counts from tick_, whose slot on level 0 is processed right after this.
-    --tick_;
-    Place(*timer, TickAfter(timer->deadline_));
-    ++tick_;
+    // The slot of tick_ on level 0 is processed right after this.
+    Place(*timer, TickAfter(timer->deadline_), tick_);
   }
 }
 

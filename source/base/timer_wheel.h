@@ -1,7 +1,7 @@
 // Timers of one loop: a hierarchical wheel of four levels with a tick of 1.024 ms.
 //
-// Owner of a Timer: the object that it belongs to; its destructor cancels. Thread: one loop. A timer
-// never fires early and at most one tick (plus the length of the turn) late. It fires from
+// Owner of a Timer: the object that it belongs to; its destructor cancels. Thread: one loop. A
+// timer never fires early and at most one tick (plus the length of the turn) late. It fires from
 // Advance(), never from Arm(). Request timers are re-armed far more often than they fire, so moving
 // a deadline later is a store: the timer stays in its slot and is put right when the slot comes up.
 //
@@ -50,7 +50,7 @@ class TimerWheel {
     timer.deadline_ = deadline;
     const int64_t tick = TickAfter(deadline);
     if (timer.linked() && timer.slot_tick_ <= tick) return;
-    Place(timer, tick);
+    Place(timer, tick, tick_ + 1);
   }
   // Fires what is due. Callbacks may arm, cancel and destroy any timer.
   void Advance(TimePoint now);
@@ -68,7 +68,8 @@ class TimerWheel {
     return time == kNever ? INT64_MAX >> kTickShift
                           : (time.time_since_epoch().count() + (1 << kTickShift) - 1) >> kTickShift;
   }
-  void Place(Timer& timer, int64_t tick);
+  // `earliest` is the first tick whose slot will still be processed.
+  void Place(Timer& timer, int64_t tick, int64_t earliest);
   void FireSlot(IntrusiveList<Timer>& slot, TimePoint now);
   void Cascade(int level);
 
