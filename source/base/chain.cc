@@ -78,8 +78,7 @@ void Chain::RemovePrefix(size_t count) {
     count -= first.size();
     PopFront();
   }
-  // An empty slice left by Reserve() would pin its slab.
-  while (count_ > 0 && At(0).empty()) PopFront();
+  DropEmptyFront();
 }
 
 void Chain::MoveTo(size_t count, Chain& to) {
@@ -97,6 +96,7 @@ void Chain::MoveTo(size_t count, Chain& to) {
     to.Append(std::move(first));
     PopFront();
   }
+  DropEmptyFront();
 }
 
 void Chain::PullUp(size_t count, size_t room, SlabPool& pool) {
@@ -127,6 +127,7 @@ Slice Chain::TakeFront() {
   Slice slice = std::move(At(0));
   bytes_ -= slice.size();
   PopFront();
+  DropEmptyFront();
   return slice;
 }
 

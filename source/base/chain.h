@@ -38,7 +38,9 @@ class Chain {
   [[nodiscard]] bool empty() const { return bytes_ == 0; }
   [[nodiscard]] size_t slices() const { return count_; }
   [[nodiscard]] const Slice& operator[](size_t index) const { return At(index); }
-  [[nodiscard]] std::string_view front() const { return count_ == 0 ? std::string_view() : At(0).view(); }
+  [[nodiscard]] std::string_view front() const {
+    return count_ == 0 ? std::string_view() : At(0).view();
+  }
 
   void Append(Slice slice) {
     if (slice.empty()) return;
@@ -85,6 +87,10 @@ class Chain {
     At(0) = Slice();
     head_ = (head_ + 1) & (capacity_ - 1);
     --count_;
+  }
+  // An empty slice left by Reserve() would pin its slab.
+  void DropEmptyFront() {
+    while (count_ > 0 && At(0).empty()) PopFront();
   }
 
   Slice* ring_ = nullptr;

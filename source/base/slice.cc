@@ -29,6 +29,7 @@ void SlabPool::Trim(size_t keep) {
     --free_count_;
     std::free(slab);
   }
+  if (low_free_ > free_count_) low_free_ = free_count_;
 }
 
 }  // namespace gatehouse
