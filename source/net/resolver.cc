@@ -204,9 +204,7 @@ absl::StatusOr<std::unique_ptr<Resolver>> Resolver::Make(Loop& loop, Options opt
 }
 
 Resolver::Resolver(Loop& loop, Options options)
-    : loop_(loop),
-      options_(std::move(options)),
-      channel_(std::make_unique<Channel>(loop)) {}
+    : loop_(loop), options_(std::move(options)), channel_(std::make_unique<Channel>(loop)) {}
 
 Resolver::~Resolver() {
   while (Lookup* lookup = lookups_.Front()) lookup->Cancel();

@@ -4,8 +4,8 @@
 // asks; its destructor cancels. `done` comes once per Start(), from the loop, never inline; it may
 // destroy the Lookup. The resolver outlives its lookups. The answer is valid until `done` returns.
 //
-// The system's resolv.conf rules: its servers, its search list, its ndots. With servers of one's own
-// names are taken as they stand.
+// The system's resolv.conf rules: its servers, its search list, its ndots. With servers of one's
+// own names are taken as they stand.
 //
 //   StatusOr<unique_ptr<Resolver>> resolver = Resolver::Make(loop, {});
 //   Resolver::Lookup lookup_{this, [](void* self, const DnsAnswer& answer) { ... }};
@@ -36,7 +36,7 @@ enum class DnsStatus : uint8_t {
   kOk,        // at least one address
   kNotFound,  // the name does not exist or has no address
   kTimeout,
-  kFailed,    // no server reached, or a broken answer
+  kFailed,  // no server reached, or a broken answer
 };
 
 struct DnsAnswer {

@@ -1,7 +1,7 @@
 // Balancer: which endpoint gets the next attempt. One of the five virtual classes.
 //
-// Owner: a ClusterState. Thread: its worker's loop. It keeps what it needs of a set (cursors, rings,
-// heaps) and looks at EndpointSet::health_version() to learn that health has changed.
+// Owner: a ClusterState. Thread: its worker's loop. It keeps what it needs of a set (cursors,
+// rings, heaps) and looks at EndpointSet::health_version() to learn that health has changed.
 //
 //   std::unique_ptr<Balancer> balancer = MakeBalancer(options.load_balancing);
 //   balancer->SetEndpoints(set);

@@ -11,11 +11,9 @@ using http::Error;
 
 Callout::Callout(Upstreams& upstreams, Arena& arena)
     : upstreams_(upstreams),
-      waiter_(
-          [](void* self, Lease lease, Error error) {
-            static_cast<Callout*>(self)->OnLease(std::move(lease), error);
-          },
-          this),
+      waiter_([](void* self, Lease lease,
+                 Error error) { static_cast<Callout*>(self)->OnLease(std::move(lease), error); },
+              this),
       deadline_(Timer::Calls<Callout, &Callout::OnTimeout>(), this),
       fail_later_(
           [](void* self) {
@@ -93,9 +91,7 @@ void Callout::Send(Lease lease) {
 }
 
 // One byte more than may come, so that too much is seen.
-void Callout::AllowBody() {
-  sender_->AllowBody(request_.max_response_bytes - body_.bytes() + 1);
-}
+void Callout::AllowBody() { sender_->AllowBody(request_.max_response_bytes - body_.bytes() + 1); }
 
 void Callout::OnHead(bool end) {
   if (response_.status < 200) return;
@@ -149,8 +145,8 @@ void Callout::OnTimeout() {
 }
 
 void Callout::Succeed() {
-  upstreams_.counters().Record(
-      metrics().latency, static_cast<uint64_t>((upstreams_.loop().Now() - sent_at_).count()));
+  upstreams_.counters().Record(metrics().latency,
+                               static_cast<uint64_t>((upstreams_.loop().Now() - sent_at_).count()));
   std::exchange(sender_, nullptr)->Detach();
   lease_.Release();
   if (!body_.empty()) body_.PullUp(body_.bytes(), 0, upstreams_.loop().slabs());

@@ -3,8 +3,8 @@
 //
 // Owner: whoever asked (it lives in that exchange's arena, ended by hand). Thread: one loop.
 // `done` is called once, from the loop, never from Start(), and never after the Callout was
-// destroyed: destroying it cancels. It may destroy the Callout. Views in the request must live until
-// `done`; views in the result until the Callout is destroyed.
+// destroyed: destroying it cancels. It may destroy the Callout. Views in the request must live
+// until `done`; views in the result until the Callout is destroyed.
 //
 // One retry, for a pooled connection that turned out to be dead before a byte of the response came,
 // if the method is idempotent (RFC 9110, section 9.2.2). Counts in the cluster's metrics like any

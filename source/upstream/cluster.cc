@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/hash/hash.h"
+
 #include "fmt/format.h"
 
 namespace gatehouse::upstream {

@@ -28,12 +28,12 @@ struct DnsTracker::Name {
   const DnsSpec options;
   std::shared_ptr<net::Resolver> resolver;  // outlives the lookup
   net::Resolver::Lookup lookup;
-  Timer timer;                              // when the answer is too old, or the next try is due
-  std::vector<net::IpAddress> addresses;    // the last good ones
-  bool answered = false;                    // well or not
-  uint32_t failures = 0;                    // in a row
+  Timer timer;                            // when the answer is too old, or the next try is due
+  std::vector<net::IpAddress> addresses;  // the last good ones
+  bool answered = false;                  // well or not
+  uint32_t failures = 0;                  // in a row
   std::string failure;
-  bool changed = false;                     // since the last Settle()
+  bool changed = false;  // since the last Settle()
 };
 
 struct DnsTracker::Watched {
@@ -111,11 +111,10 @@ void DnsTracker::WatchOnly(const std::vector<std::shared_ptr<const Cluster>>& cl
   for (const ClusterKey& key : gone) Unwatch(key);
 }
 
-std::shared_ptr<DnsTracker::Name> DnsTracker::NameOf(const std::string& host,
-                                                     const DnsSpec& spec) {
-  const std::string key = fmt::format(
-      "{} {} {} {} {} {}", host, static_cast<int>(spec.family), spec.min_ttl.count(),
-      spec.max_ttl.count(), spec.timeout.count(), fmt::join(spec.resolvers, ","));
+std::shared_ptr<DnsTracker::Name> DnsTracker::NameOf(const std::string& host, const DnsSpec& spec) {
+  const std::string key =
+      fmt::format("{} {} {} {} {} {}", host, static_cast<int>(spec.family), spec.min_ttl.count(),
+                  spec.max_ttl.count(), spec.timeout.count(), fmt::join(spec.resolvers, ","));
   std::weak_ptr<Name>& known = names_[key];
   std::shared_ptr<Name> name = known.lock();
   if (name == nullptr) {
@@ -167,8 +166,7 @@ void DnsTracker::OnAnswer(Name& name, const net::DnsAnswer& answer) {
     name.addresses = answer.addresses;
     name.changed = true;
   }
-  const Duration ttl =
-      std::max(std::min(answer.ttl, name.options.max_ttl), name.options.min_ttl);
+  const Duration ttl = std::max(std::min(answer.ttl, name.options.max_ttl), name.options.min_ttl);
   loop_.Arm(name.timer, ttl);
   PublishLater();
 }
@@ -180,11 +178,12 @@ void DnsTracker::OnFailure(Name& name, std::string_view why) {
   name.failure = why;
   const uint32_t doublings = std::min(name.failures, 16u);
   ++name.failures;
-  const Duration wait = std::min(options_.first_backoff * (int64_t{1} << doublings),
-                                 options_.max_backoff);
+  const Duration wait =
+      std::min(options_.first_backoff * (int64_t{1} << doublings), options_.max_backoff);
   const Duration half = wait / 2;
-  loop_.Arm(name.timer, half + Duration(ThreadRandom().Below(
-                                   static_cast<uint64_t>((wait - half).count()) + 1)));
+  loop_.Arm(
+      name.timer,
+      half + Duration(ThreadRandom().Below(static_cast<uint64_t>((wait - half).count()) + 1)));
   PublishLater();
 }
 

@@ -34,7 +34,8 @@ class DnsTracker {
  public:
   using Publish = std::function<void(ClusterKey, std::shared_ptr<const EndpointSet>)>;
 
-  // Waits between tries after the nth failure in a row: uniform in [w/2, w], w = first * 2^n <= max.
+  // Waits between tries after the nth failure in a row: uniform in [w/2, w], w = first * 2^n <=
+  // max.
   struct Options {
     Duration first_backoff = std::chrono::seconds(1);
     Duration max_backoff = std::chrono::seconds(60);
@@ -61,7 +62,8 @@ class DnsTracker {
 
   // The set published last, or null. For admin, and for workers that come later.
   [[nodiscard]] std::shared_ptr<const EndpointSet> EndpointsOf(ClusterKey key) const;
-  // Why the last lookup of one of the cluster's names failed: "name: reason". Empty when all is well.
+  // Why the last lookup of one of the cluster's names failed: "name: reason". Empty when all is
+  // well.
   [[nodiscard]] std::string FailureOf(ClusterKey key) const;
 
  private:

@@ -47,7 +47,7 @@ class EndpointPool : public ListNode<EndpointPool, ReadyTag>,
   uint32_t idle = 0;
   uint32_t leases = 0;
   uint32_t waiting = 0;
-  bool removed = false;                       // not in the cluster's set any more
+  bool removed = false;  // not in the cluster's set any more
 };
 
 class PooledConnection final : public ListNode<PooledConnection>,
@@ -57,9 +57,9 @@ class PooledConnection final : public ListNode<PooledConnection>,
  public:
   enum class State : uint8_t {
     kConnecting,
-    kIdle,     // in the pool
-    kBusy,     // leased, or its exchange is still ending
-    kClosed,   // over; buried unless a lease holds it
+    kIdle,    // in the pool
+    kBusy,    // leased, or its exchange is still ending
+    kClosed,  // over; buried unless a lease holds it
   };
 
   PooledConnection(EndpointPool& owner, std::unique_ptr<net::PlainTransport> transport,

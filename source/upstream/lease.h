@@ -1,17 +1,17 @@
 // Lease and LeaseWaiter: how an attempt gets a connection to an endpoint, and gives it back.
 //
 // A Lease is one stream slot. Owner: an attempt or callout. Thread: one loop. Its destructor (or
-// Release()) gives it back: a connection whose exchange has ended cleanly is pooled again, one whose
-// exchange still runs is aborted. So end the lease as soon as the stream has ended (after Detach(),
-// or OnError()), not only when the client has got everything. The Sender from Begin() must not be
-// used after the lease.
+// Release()) gives it back: a connection whose exchange has ended cleanly is pooled again, one
+// whose exchange still runs is aborted. So end the lease as soon as the stream has ended (after
+// Detach(), or OnError()), not only when the client has got everything. The Sender from Begin()
+// must not be used after the lease.
 //
-// A LeaseWaiter waits for one. It lives in whoever asks, is linked into the pool while it waits, and
-// cancels when it is destroyed. `done` is called once per kWaiting, from the loop, never inline,
-// with either a lease or an error; it may destroy the waiter.
+// A LeaseWaiter waits for one. It lives in whoever asks, is linked into the pool while it waits,
+// and cancels when it is destroyed. `done` is called once per kWaiting, from the loop, never
+// inline, with either a lease or an error; it may destroy the waiter.
 //
-// The lease counts ClusterMetrics active, pool_hits and all of connections and pending. What becomes
-// of the exchange (requests, resets, timeouts, retries, bytes, latencies) its owner counts.
+// The lease counts ClusterMetrics active, pool_hits and all of connections and pending. What
+// becomes of the exchange (requests, resets, timeouts, retries, bytes, latencies) its owner counts.
 //
 //   AcquireResult result = upstreams.StateOf(cluster).Acquire({}, waiter_);
 //   switch (result.status) {
@@ -95,15 +95,15 @@ class LeaseWaiter : public ListNode<LeaseWaiter> {
   EndpointPool* pool_ = nullptr;     // while it is in that queue
   PickHint hint_;
   TimePoint since_;
-  http::Error error_;                // that is about to be told
+  http::Error error_;  // that is about to be told
 };
 
 enum class AcquireStatus : uint8_t { kReady, kWaiting, kFailed };
 
 struct [[nodiscard]] AcquireResult {
   AcquireStatus status;
-  Lease lease;         // kReady
-  http::Error error;   // kFailed
+  Lease lease;        // kReady
+  http::Error error;  // kFailed
 };
 
 }  // namespace gatehouse::upstream

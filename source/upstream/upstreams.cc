@@ -6,8 +6,7 @@
 
 namespace gatehouse::upstream {
 
-Upstreams::Upstreams(net::Loop& loop, observe::CounterBlock& counters,
-                     http::H1HeadScratch& scratch)
+Upstreams::Upstreams(net::Loop& loop, observe::CounterBlock& counters, http::H1HeadScratch& scratch)
     : loop_(loop), counters_(counters), scratch_(scratch) {}
 
 Upstreams::~Upstreams() {

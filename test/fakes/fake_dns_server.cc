@@ -22,7 +22,8 @@ void Put16(std::string& out, uint16_t value) {
 
 }  // namespace
 
-FakeDnsServer::FakeDnsServer() : fd_(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+FakeDnsServer::FakeDnsServer()
+    : fd_(socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
   CHECK(fd_ >= 0);
   net::IpAddress loopback;
   CHECK(net::IpAddress::Parse("127.0.0.1", &loopback));
@@ -53,8 +54,8 @@ void FakeDnsServer::Step() {
   while (true) {
     sockaddr_storage from{};
     socklen_t from_size = sizeof(from);
-    const ssize_t got = recvfrom(fd_, buffer, sizeof(buffer), 0,
-                                 reinterpret_cast<sockaddr*>(&from), &from_size);
+    const ssize_t got =
+        recvfrom(fd_, buffer, sizeof(buffer), 0, reinterpret_cast<sockaddr*>(&from), &from_size);
     if (got < static_cast<ssize_t>(kHeader)) return;
     ++queries_;
     const std::string reply = Reply({buffer, static_cast<size_t>(got)});

@@ -1,5 +1,6 @@
-// FakeDnsServer: answers DNS queries over UDP on a free port of 127.0.0.1, in the test's own thread.
-// It does something only in Step(), which never blocks. Names it was not told of do not exist.
+// FakeDnsServer: answers DNS queries over UDP on a free port of 127.0.0.1, in the test's own
+// thread. It does something only in Step(), which never blocks. Names it was not told of do not
+// exist.
 //
 // Owner: the test. Thread: the one that calls Step().
 //

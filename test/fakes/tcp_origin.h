@@ -1,6 +1,6 @@
 // TcpOrigin: an HTTP/1.1 origin on a free port of 127.0.0.1, in the test's own thread. It does
-// something only in Step(), which never blocks, and unless told otherwise answers every request with
-// 200 and the body "ok".
+// something only in Step(), which never blocks, and unless told otherwise answers every request
+// with 200 and the body "ok".
 //
 // Owner: the test. Thread: the one that calls Step().
 //

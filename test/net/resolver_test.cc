@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+
 #include "test/fakes/fake_dns_server.h"
 #include "test/fakes/manual_clock.h"
 
@@ -13,10 +14,10 @@ namespace gatehouse::net {
 namespace {
 
 struct Asked {
-  Resolver::Lookup lookup{this, [](void* self, const DnsAnswer& answer) {
+  Resolver::Lookup lookup{this, [](void* self, const DnsAnswer& given) {
                             auto* asked = static_cast<Asked*>(self);
                             asked->done = true;
-                            asked->answer = answer;
+                            asked->answer = given;
                             if (asked->on_done) asked->on_done();
                           }};
   bool done = false;

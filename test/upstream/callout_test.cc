@@ -74,7 +74,8 @@ TEST_F(CalloutTest, WholeAnswer) {
   EXPECT_NE(received.find("X-Key: secret\r\n"), std::string::npos);
   origin_.connection(0).Send(
       "HTTP/1.1 103 Early Hints\r\n\r\n"
-      "HTTP/1.1 200 OK\r\nContent-Type: text/x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+      "HTTP/1.1 200 OK\r\nContent-Type: text/x\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n5\r\nhello\r\n");
   Settle();
   EXPECT_FALSE(callout.done);
   origin_.connection(0).Send("7\r\n, world\r\n0\r\nX-Trailer: 1\r\n\r\n");

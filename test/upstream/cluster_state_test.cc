@@ -160,9 +160,7 @@ TEST_F(ClusterStateTest, IdleTimeoutClosesTheOldestFirst) {
   EXPECT_EQ(State(*cluster).idle(), 0u);
   EXPECT_EQ(Value(cluster->metrics().connections), 0);
   EXPECT_EQ(Value(cluster->metrics().idle_connections), 0);
-  EXPECT_TRUE(Until([&] {
-    return origin.connection(0).ended() && origin.connection(1).ended();
-  }));
+  EXPECT_TRUE(Until([&] { return origin.connection(0).ended() && origin.connection(1).ended(); }));
 }
 
 TEST_F(ClusterStateTest, UseKeepsAConnectionFromItsIdleTimeout) {
@@ -213,9 +211,7 @@ TEST_F(ClusterStateTest, MaxIdleKeepsTheMostRecentlyUsed) {
   }
   EXPECT_EQ(State(*cluster).idle(), 2u);
   EXPECT_EQ(State(*cluster).connections(), 2u);
-  ASSERT_TRUE(Until([&] {
-    return origin.connection(0).ended() && origin.connection(1).ended();
-  }));
+  ASSERT_TRUE(Until([&] { return origin.connection(0).ended() && origin.connection(1).ended(); }));
   EXPECT_FALSE(origin.connection(2).ended());
   EXPECT_FALSE(origin.connection(3).ended());
 }

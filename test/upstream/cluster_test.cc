@@ -5,6 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
 #include "source/observe/metric_registry.h"
 
 namespace gatehouse::upstream {

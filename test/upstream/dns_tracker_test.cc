@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+
 #include "source/observe/metric_registry.h"
 #include "test/fakes/fake_dns_server.h"
 #include "test/fakes/manual_clock.h"
@@ -70,15 +71,15 @@ class DnsTrackerTest : public testing::Test {
   ClusterSlots slots_;
   std::vector<Published> published_;
   std::vector<std::shared_ptr<const EndpointSet>> sets_;
-  DnsTracker tracker_{loop_, [this](ClusterKey key, std::shared_ptr<const EndpointSet> set) {
-                        Texts texts;
-                        for (const EndpointSet::Entry& entry : *set) {
-                          texts.push_back(std::string(entry.endpoint->text()) + "*" +
-                                          std::to_string(entry.weight));
-                        }
-                        published_.push_back({key, texts});
-                        sets_.push_back(std::move(set));
-                      }};
+  DnsTracker tracker_{
+      loop_, [this](ClusterKey key, std::shared_ptr<const EndpointSet> set) {
+        Texts texts;
+        for (const EndpointSet::Entry& entry : *set) {
+          texts.push_back(std::string(entry.endpoint->text()) + "*" + std::to_string(entry.weight));
+        }
+        published_.push_back({key, texts});
+        sets_.push_back(std::move(set));
+      }};
 };
 
 TEST_F(DnsTrackerTest, PublishesAllAddressesAndTheStaticOnes) {

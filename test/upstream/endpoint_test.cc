@@ -15,8 +15,8 @@ ResolvedEndpoint Of(const std::string& text, uint32_t weight = 1) {
 }
 
 TEST(EndpointSetTest, KeepsOrderAndJoinsDoubles) {
-  const auto set = EndpointSet::Make({Of("1.1.1.1:1", 2), Of("2.2.2.2:2"), Of("1.1.1.1:1", 3)},
-                                     nullptr);
+  const auto set =
+      EndpointSet::Make({Of("1.1.1.1:1", 2), Of("2.2.2.2:2"), Of("1.1.1.1:1", 3)}, nullptr);
   ASSERT_EQ(set->size(), 2u);
   EXPECT_EQ((*set)[0].weight, 5u);
   EXPECT_EQ((*set)[1].endpoint->text(), "2.2.2.2:2");

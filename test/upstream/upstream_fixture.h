@@ -1,5 +1,5 @@
-// UpstreamFixture: a worker's loop with manual time, its Upstreams, and a way to drive both the loop
-// and origins until something has happened.
+// UpstreamFixture: a worker's loop with manual time, its Upstreams, and a way to drive both the
+// loop and origins until something has happened.
 #pragma once
 
 #include <functional>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+
 #include "source/base/arena.h"
 #include "source/http/h1_parser.h"
 #include "source/net/loop.h"
@@ -89,8 +90,8 @@ class TestAttempt final : public http::Receiver {
   http::ResponseHead response_;
   http::HeaderMap trailers_;
   http::RequestHead request_;
-  LeaseWaiter waiter_{[](void* self, Lease lease, http::Error error) {
-                        static_cast<TestAttempt*>(self)->OnLease(std::move(lease), error);
+  LeaseWaiter waiter_{[](void* self, Lease given, http::Error what) {
+                        static_cast<TestAttempt*>(self)->OnLease(std::move(given), what);
                       },
                       this};
 };
