@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+
 #include "source/config/config_error.h"
 #include "source/config/resources.h"
 #include "source/config/snapshot.h"

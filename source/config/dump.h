@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "source/config/load.h"
+#include "source/config/settings.h"
 #include "source/config/snapshot.h"
 
 namespace gatehouse::config {

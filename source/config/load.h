@@ -1,40 +1,23 @@
-// The config file of a gateway, from path to Snapshot: what `gatehouse run` and `gatehouse validate`
-// do with it. Main thread; nothing is kept but what the caller holds.
+// The config file of a gateway, from path to Snapshot: what `gatehouse run` and `gatehouse
+// validate` do with it. Main thread; nothing is kept but what the caller holds.
 //
 //   LoadedBootstrap loaded = LoadBootstrap("gateway.yaml");
 //   if (!loaded.errors.ok()) { std::cerr << loaded.errors.ToString(); return 1; }
 //   BuildResult built = Build(loaded.resources, environment, /*previous=*/nullptr);
 #pragma once
 
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 
-#include "source/base/time.h"
 #include "source/config/config_error.h"
 #include "source/config/resources.h"
+#include "source/config/settings.h"
 #include "source/config/source_map.h"
 #include "source/config/text.h"
 #include "source/filters/registry.h"
 
 namespace gatehouse::config {
-
-// What a bootstrap says about the process itself, checked and with its defaults.
-struct Settings {
-  std::string node_id;
-  std::string node_group;
-  // host:port (numbers) or unix:/path; "off" for none.
-  std::string admin_address = "127.0.0.1:9901";
-  uint32_t workers = 0;            // 0: one per core that the process may use
-  uint32_t max_connections = 0;    // 0: what the file descriptor limit allows, less a reserve
-  uint64_t max_buffer_bytes = uint64_t{1} << 30;
-  Duration drain_timeout = std::chrono::seconds(30);
-  std::string upgrade_socket;      // empty: none
-  uint32_t max_series_per_family = 10000;
-
-  friend bool operator==(const Settings&, const Settings&) = default;
-};
 
 struct LoadedBootstrap {
   // What could be read of it; null when the file could not be read or parsed at all.
@@ -54,8 +37,12 @@ struct LoadedBootstrap {
     std::string_view text, const std::string& name,
     const Environment& variables = ProcessEnvironment());
 
-// Every error of the file. Builds everything once with registries that are thrown away: no socket, log
-// or running state is touched; the files that it names are read.
+// Adds what Build() found to what was wrong with the text, but for errors at the same places: a
+// field that could not be read is missing for Build(), too.
+void AddNewErrors(const ErrorList& from, ErrorList* to);
+
+// Every error of the file. Builds everything once with registries that are thrown away: no socket,
+// log or running state is touched; the files that it names are read.
 [[nodiscard]] ErrorList ValidateFile(const std::string& path, const filters::Registry& filters);
 
 }  // namespace gatehouse::config

@@ -40,6 +40,8 @@ class SourceMap {
   [[nodiscard]] ConfigError Error(std::string_view path, std::string message,
                                   std::string suggestion = {}) const;
   [[nodiscard]] const std::string& file() const;
+  // Knows of no document: there was no file, or it could not be read or parsed.
+  [[nodiscard]] bool empty() const { return root_ == nullptr; }
 
  private:
   // The node at `path`, or its nearest ancestor. nullptr in an empty map.

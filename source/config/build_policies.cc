@@ -1,0 +1,82 @@
+#include "source/config/build_policies.h"
+
+#include "fmt/format.h"
+#include "source/base/status.h"
+#include "source/config/build_filters.h"
+#include "source/filters/rate_limit/limit_policy.h"
+
+namespace gatehouse::config {
+namespace {
+
+constexpr size_t kMaxSecretFile = size_t{1} << 20;
+
+// Editors and `echo` end a file with a line break that is not part of a password.
+void DropLineBreak(std::string* text) {
+  if (text->ends_with('\n')) text->pop_back();
+  if (text->ends_with('\r')) text->pop_back();
+}
+
+std::optional<std::string> NotEmpty(std::string text, const Field& field) {
+  if (!text.empty()) return text;
+  field.Error("is empty");
+  return std::nullopt;
+}
+
+std::optional<std::string> ReadSecretFile(const v1::Secret& secret, BuildScope& scope,
+                                          const Field& field) {
+  const absl::StatusOr<std::string>& content = scope.ReadFile(secret.file(), kMaxSecretFile);
+  if (!content.ok()) {
+    field.Error(content.status());
+    return std::nullopt;
+  }
+  std::string text = *content;
+  DropLineBreak(&text);
+  return NotEmpty(std::move(text), field);
+}
+
+}  // namespace
+
+std::optional<std::string> ReadSecret(const v1::Secret& secret, BuildScope& scope,
+                                      const Field& field) {
+  switch (secret.source_case()) {
+    case v1::Secret::kInline:
+      return NotEmpty(secret.inline_(), field.Below("inline"));
+    case v1::Secret::kFile:
+      return ReadSecretFile(secret, scope, field.Below("file"));
+    case v1::Secret::kEnvironment: {
+      const Field name = field.Below("environment");
+      const Environment& variables = scope.environment.variables;
+      std::optional<std::string> text;
+      if (variables) text = variables(secret.environment());
+      if (text) return NotEmpty(*std::move(text), name);
+      name.Error(fmt::format("the environment variable \"{}\" is not set", secret.environment()));
+      return std::nullopt;
+    }
+    case v1::Secret::SOURCE_NOT_SET:
+      break;
+  }
+  field.Error("needs inline, file or environment");
+  return std::nullopt;
+}
+
+bool CheckRateLimit(const v1::RateLimit& limit, const BuildScope& scope, const Field& field) {
+  filters::BuildContext context(scope.offers, "");
+  const absl::Status status = filters::CheckRateLimit(limit, context);
+  if (status.ok()) return true;
+  ReportFilterErrors(context, status, field);
+  return false;
+}
+
+const v1::RateLimit& StandInRateLimit() {
+  static const v1::RateLimit& limit = *[] {
+    auto* made = new v1::RateLimit;
+    made->set_name("-");
+    made->set_max_keys(1);
+    made->mutable_token_bucket()->mutable_rate()->set_amount(1);
+    made->mutable_token_bucket()->mutable_rate()->mutable_per()->set_seconds(1);
+    return made;
+  }();
+  return limit;
+}
+
+}  // namespace gatehouse::config
