@@ -6,6 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
 #include "test/filters/filter_fixture.h"
 #include "test/filters/scripted_filter.h"
 
@@ -247,8 +248,7 @@ TEST_F(ChainTest, WhoLeavesIsNotCalledAgainButAtTheEnd) {
   EXPECT_EQ(Body("data", true), "data");
   EXPECT_EQ(run_.ResponseHeaders(), Progress::kDone);
   run_.Finish();
-  EXPECT_EQ(Diary(),
-            "a.request b.request c.request c.response c.finish b.finish a.finish");
+  EXPECT_EQ(Diary(), "a.request b.request c.request c.response c.finish b.finish a.finish");
 }
 
 // --- Bodies ---
@@ -379,7 +379,8 @@ TEST_F(ChainTest, AWholeBodyHookMayWaitAndReply) {
 }
 
 TEST_F(ChainTest, ABodyHookThatRepliesEndsTheRequest) {
-  Chain({{.name = "a", .request_body = Act::kContinue}, {.name = "b", .request_body = Act::kReply}});
+  Chain(
+      {{.name = "a", .request_body = Act::kContinue}, {.name = "b", .request_body = Act::kReply}});
   EXPECT_EQ(run_.RequestHeaders(), Progress::kDone);
   EXPECT_EQ(Body("one"), "+reply");
   run_.BeginReply();
@@ -440,7 +441,9 @@ TEST_F(ChainTest, CallsWithoutStateTakeNoMemory) {
 }
 
 TEST_F(ChainTest, CallsAreAligned) {
-  Use({{"a", MakeAnyFilter(Small())}, {"b", MakeAnyFilter(Large())}, {"c", MakeAnyFilter(Small())}});
+  Use({{"a", MakeAnyFilter(Small())},
+       {"b", MakeAnyFilter(Large())},
+       {"c", MakeAnyFilter(Small())}});
   EXPECT_EQ(run_.RequestHeaders(), Progress::kDone);
 }
 

@@ -7,8 +7,6 @@
 //   EXPECT_EQ(run_.RequestHeaders(), Progress::kDone);
 #pragma once
 
-#include <google/protobuf/text_format.h>
-
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +16,8 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include <google/protobuf/text_format.h>
+
 #include "source/base/arena.h"
 #include "source/filters/build_context.h"
 #include "source/filters/chain.h"

@@ -55,8 +55,7 @@ class ScriptedFilter {
  public:
   static constexpr Hooks kHooks = Hooks::kRequestHeaders | Hooks::kRequestBody |
                                   Hooks::kRequestTrailers | Hooks::kResponseHeaders |
-                                  Hooks::kResponseBody | Hooks::kResponseTrailers |
-                                  Hooks::kFinish;
+                                  Hooks::kResponseBody | Hooks::kResponseTrailers | Hooks::kFinish;
   static constexpr BodyMode kRequestBody = BodyMode::kStream;
   static constexpr BodyMode kResponseBody = BodyMode::kStream;
 

@@ -44,8 +44,8 @@ absl::StatusOr<BucketSpec> SpecOf(const Config& config, std::string_view field,
   }
   spec.burst = bucket.burst();
   if (spec.burst == 0) {
-    const auto per_second = static_cast<Wide>(spec.amount) * kMicrosPerSecond /
-                            static_cast<uint64_t>(spec.per.count());
+    const auto per_second =
+        static_cast<Wide>(spec.amount) * kMicrosPerSecond / static_cast<uint64_t>(spec.per.count());
     spec.burst = static_cast<uint64_t>(std::clamp<Wide>(per_second, 1, 1u << 30));
   }
   if (!spec.Valid()) {
@@ -106,8 +106,7 @@ LimitPolicy::MissingKey MissingKeyOf(const Config& config) {
 // Seconds that an empty bucket needs to fill up.
 uint64_t WindowSeconds(const BucketSpec& spec) {
   const auto second = static_cast<Wide>(spec.amount) * kMicrosPerSecond;
-  const auto window =
-      static_cast<Wide>(spec.burst) * static_cast<uint64_t>(spec.per.count());
+  const auto window = static_cast<Wide>(spec.burst) * static_cast<uint64_t>(spec.per.count());
   return std::max<uint64_t>(static_cast<uint64_t>((window + second - 1) / second), 1);
 }
 

@@ -53,18 +53,22 @@ uint64_t BucketRule::Units(TimePoint now) const {
   return static_cast<uint64_t>(Wide{micros} * units_per_period_ / period_);
 }
 
-Duration BucketRule::Time(uint64_t units) const {
+Duration BucketRule::Until(uint64_t units, TimePoint now) const {
   const Wide micros = (Wide{units} * period_ + units_per_period_ - 1) / units_per_period_;
-  return Duration(static_cast<int64_t>(micros));
+  return Duration(static_cast<int64_t>(micros)) - now.time_since_epoch();
 }
 
-BucketTake BucketRule::Describe(uint64_t word, uint64_t units) const {
-  const uint64_t used = word > units ? word - units : 0;
-  const uint64_t left = used < burst_ ? burst_ - used : 0;
+BucketTake BucketRule::Describe(uint64_t word, uint64_t units, TimePoint now) const {
   BucketTake take;
+  if (word <= units) {
+    take.remaining = burst_ / token_;
+    return take;
+  }
+  const uint64_t used = word - units;
+  const uint64_t left = used < burst_ ? burst_ - used : 0;
   take.remaining = left / token_;
-  take.full_after = Time(used);
-  if (left < token_) take.retry_after = Time(used + token_ - burst_);
+  take.full_after = Until(word, now);
+  if (left < token_) take.retry_after = Until(word + token_ - burst_, now);
   return take;
 }
 
@@ -72,7 +76,7 @@ BucketTake BucketRule::TakeFirst(std::atomic<uint64_t>& word, TimePoint now) con
   const uint64_t units = Units(now);
   const uint64_t first = units + token_;
   word.store(first, std::memory_order_release);
-  BucketTake take = Describe(first, units);
+  BucketTake take = Describe(first, units, now);
   take.allowed = true;
   take.word = &word;
   return take;

@@ -60,11 +60,11 @@ class BucketRule {
     uint64_t old = word.load(std::memory_order_acquire);
     while (mine()) {
       const uint64_t next = std::max(old, units) + token_;
-      if (next > units + burst_) return Describe(old, units);
+      if (next > units + burst_) return Describe(old, units, now);
       // A failed exchange has read the word again.
       if (word.compare_exchange_weak(old, next, std::memory_order_acq_rel,
                                      std::memory_order_acquire)) {
-        BucketTake take = Describe(next, units);
+        BucketTake take = Describe(next, units, now);
         take.allowed = true;
         take.word = &word;
         return take;
@@ -84,9 +84,10 @@ class BucketRule {
   }
 
  private:
-  [[nodiscard]] BucketTake Describe(uint64_t word, uint64_t units) const;
+  [[nodiscard]] BucketTake Describe(uint64_t word, uint64_t units, TimePoint now) const;
   [[nodiscard]] uint64_t Units(TimePoint now) const;
-  [[nodiscard]] Duration Time(uint64_t units) const;  // rounded up
+  // From `now` to the first moment whose Units() are that many.
+  [[nodiscard]] Duration Until(uint64_t units, TimePoint now) const;
 
   uint64_t units_per_period_;  // amount * token
   uint64_t period_;            // microseconds
