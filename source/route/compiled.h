@@ -62,19 +62,21 @@ struct RouteLabel {
   uint32_t capture_names = 0;
 };
 
+// Entered by a segment (literal: the key of its record; or a capture). Then comes its label: the
+// rest of a chain without a choice, as "/v1/\x01/orders", where \x01 is a capture.
 struct Node {
-  uint32_t label_at = 0;  // in labels: what follows the first segment, "/v1/users"
-  uint16_t label_size = 0;
-  bool has_children = false;  // literal ones
-  uint32_t capture_child = kNone;
-  uint32_t end = kNone;    // route
-  uint32_t tail = kNone;   // route
-  uint32_t regex = kNone;  // into regex_lists
+  uint32_t id = 0;                 // the scope of its children
+  uint32_t capture_child = kNone;  // record in nodes
+  uint32_t end = kNone;            // route
+  uint32_t tail = kNone;           // route
+  uint32_t regex = kNone;          // into regex_lists
+  bool has_children = false;       // literal ones
+  bool label_captures = false;
 };
-static_assert(sizeof(Node) == 24);
+inline constexpr char kLabelCapture = '\x01';  // no pattern has control characters
 
 struct Level {
-  uint32_t root = kNone;  // node
+  uint32_t root = kNone;  // record in nodes
   bool has_exact = false;
 };
 
@@ -111,10 +113,8 @@ struct CompiledRoutes {
   std::vector<Domain> domains;
   std::vector<CompiledTable> tables;
   std::vector<Level> levels;
-  TextTable exact_paths;  // (level, path) -> route
-  TextTable edges;        // (node, first segment of the child) -> node
-  std::vector<Node> nodes;
-  std::string labels;
+  TextTable<uint32_t> exact_paths;  // (level, path) -> route
+  TextTable<Node> nodes;            // (id of the parent, segment) -> node, with its label
 
   std::vector<RouteEntry> routes;
   std::vector<RouteLabel> route_labels;
@@ -128,7 +128,7 @@ struct CompiledRoutes {
   std::vector<RegexPath> regex_paths;
   absl::flat_hash_map<uint32_t, uint32_t> header_index_of;  // first route of a list -> index
   std::vector<HeaderIndex> header_indexes;
-  TextTable header_values;               // (header index, value) -> into indexed_routes
+  TextTable<uint32_t> header_values;     // (header index, value) -> into indexed_routes
   std::vector<uint32_t> indexed_routes;  // ascending runs, each ended by kNone
 
   std::vector<std::unique_ptr<const re2::RE2>> regexes;

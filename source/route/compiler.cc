@@ -11,7 +11,6 @@
 
 #include "fmt/format.h"
 #include "source/base/check.h"
-#include "source/base/status.h"
 #include "source/http/message.h"
 #include "source/http/names.h"
 #include "source/route/path_trie.h"
@@ -52,7 +51,7 @@ class Compiler {
   Compiler(const CheckedTables& checked, std::vector<std::string>& warnings)
       : checked_(checked), warnings_(warnings), out_(std::make_unique<CompiledRoutes>()) {}
 
-  std::unique_ptr<const CompiledRoutes> Run(std::vector<absl::Status>& errors) {
+  std::unique_ptr<const CompiledRoutes> Run() && {
     for (std::string_view method : checked_.extension_methods) {
       out_->extension_methods.push_back(Keep(method));
     }
@@ -66,11 +65,6 @@ class Compiler {
       const Pending next = pending_.front();
       pending_.pop_front();
       CompileTable(next);
-      if (out_->routes.size() > kMaxRoutes) {
-        errors.push_back(InvalidArgument(fmt::format(
-            "route_tables: more than {} routes, with every mounted copy counted", kMaxRoutes)));
-        return nullptr;
-      }
     }
     Finish();
     return std::move(out_);
@@ -144,11 +138,11 @@ class Compiler {
       }
     }
     for (const PathGroup& group : exact.groups()) {
-      exact_paths_.Add(level, std::string(group.text), EmitList(group.routes, 0));
+      exact_paths_.Add(level, group.text, EmitList(group.routes, 0));
     }
     out_->levels[level].has_exact = !exact.groups().empty();
     for (const PathGroup& group : regexes.groups()) HangRegex(group, trie);
-    if (!trie.empty()) out_->levels[level].root = EmitNode(trie, 0);
+    if (!trie.empty()) out_->levels[level].root = EmitNode(trie, PathTrie::kRoot, kNone, false);
   }
 
   // A route of a delegate without a path takes all that its mount takes.
@@ -225,40 +219,35 @@ class Compiler {
     if (warned_.insert(text).second) warnings_.push_back(std::move(text));
   }
 
-  uint32_t EmitNode(const PathTrie& trie, uint32_t index) {
-    const uint32_t at = static_cast<uint32_t>(out_->nodes.size());
-    out_->nodes.emplace_back();
-    const PathTrie::Node& from = trie.At(index);
+  // Children first: a node's record says where its capture child is. `listed`: found by its parent
+  // and segment, not by its number.
+  uint32_t EmitNode(const PathTrie& trie, uint32_t index, uint32_t parent, bool listed) {
+    const std::string_view segment = trie.At(index).segment;
     Node node;
+    std::string label;
+    while (index != PathTrie::kRoot && trie.At(index).IsLink() && label.size() < kMaxPathSize) {
+      const PathTrie::Node& link = trie.At(index);
+      if (link.capture_child != PathTrie::kNoNode) {
+        index = link.capture_child;
+        label.append({'/', kLabelCapture});
+        node.label_captures = true;
+      } else {
+        index = link.children[0];
+        label.append("/").append(trie.At(index).segment);
+      }
+    }
+    const PathTrie::Node& from = trie.At(index);
+    node.id = next_node_++;
     if (!from.end.empty()) node.end = EmitList(from.end, 0);
     if (!from.tail.empty()) node.tail = EmitList(from.tail, 0);
     if (!from.regex.empty()) node.regex = EmitRegexList(from.regex);
     node.has_children = !from.children.empty();
-    for (uint32_t child : from.children) {
-      const std::string first(trie.At(child).segment);
-      std::string label;
-      while (trie.At(child).IsLink() && label.size() < kMaxPathSize) {
-        child = trie.At(child).children[0];
-        label.append("/").append(trie.At(child).segment);
-      }
-      const uint32_t emitted = EmitNode(trie, child);
-      if (!label.empty()) {
-        out_->nodes[emitted].label_at = KeepLabel(label);
-        out_->nodes[emitted].label_size = static_cast<uint16_t>(label.size());
-      }
-      edges_.Add(at, first, emitted);
-    }
+    for (uint32_t child : from.children) (void)EmitNode(trie, child, node.id, true);
     if (from.capture_child != PathTrie::kNoNode) {
-      node.capture_child = EmitNode(trie, from.capture_child);
+      node.capture_child = EmitNode(trie, from.capture_child, node.id, false);
     }
-    out_->nodes[at] = node;
-    return at;
-  }
-
-  uint32_t KeepLabel(const std::string& label) {
-    auto [place, fresh] = labels_.try_emplace(label, static_cast<uint32_t>(out_->labels.size()));
-    if (fresh) out_->labels += label;
-    return place->second;
+    return listed ? nodes_.Add(parent, segment, node, label)
+                  : nodes_.AddUnlisted(parent, segment, node, label);
   }
 
   uint32_t EmitRegexList(const std::vector<uint32_t>& ids) {
@@ -391,7 +380,7 @@ class Compiler {
       const Predicate& predicate = out_->predicates[entry.predicates + i];
       if (predicate.source == Predicate::Source::kHeader && !predicate.invert &&
           predicate.kind == ValueMatch::Kind::kExact && predicate.name == header &&
-          predicate.text.size() <= TextTable::kMaxTextSize) {
+          predicate.text.size() <= TextTable<uint32_t>::kMaxTextSize) {
         return &predicate;
       }
     }
@@ -426,7 +415,7 @@ class Compiler {
     }
     out_->header_indexes.push_back({http::FindName(header), header, EmitRun(others)});
     for (const auto& [value, run] : by_value) {
-      header_values_.Add(scope, std::string(value), EmitRun(run));
+      header_values_.Add(scope, value, EmitRun(run));
     }
     out_->header_index_of.emplace(first, scope);
     out_->routes[first].flags |= RouteEntry::kIndexed;
@@ -440,12 +429,10 @@ class Compiler {
   }
 
   void Finish() {
-    out_->hosts = hosts_.Build();
-    out_->exact_paths = exact_paths_.Build();
-    out_->edges = edges_.Build();
-    out_->header_values = header_values_.Build();
-    out_->labels.shrink_to_fit();
-    out_->nodes.shrink_to_fit();
+    out_->hosts = std::move(hosts_).Build();
+    out_->exact_paths = std::move(exact_paths_).Build();
+    out_->nodes = std::move(nodes_).Build();
+    out_->header_values = std::move(header_values_).Build();
     out_->routes.shrink_to_fit();
     out_->route_labels.shrink_to_fit();
     out_->predicates.shrink_to_fit();
@@ -461,10 +448,10 @@ class Compiler {
   std::deque<Pending> pending_;
 
   HostMap::Builder hosts_;
-  TextTable::Builder exact_paths_;
-  TextTable::Builder edges_;
-  TextTable::Builder header_values_;
-  std::unordered_map<std::string, uint32_t, TextHash> labels_;
+  TextTable<uint32_t>::Builder exact_paths_;
+  TextTable<Node>::Builder nodes_;
+  TextTable<uint32_t>::Builder header_values_;
+  uint32_t next_node_ = 0;
   std::unordered_map<std::string_view, const re2::RE2*, TextHash> regex_of_;
   std::vector<std::string_view> regex_literals_;  // of each regex_path
   std::unordered_set<std::string_view, TextHash> kept_;
@@ -474,9 +461,8 @@ class Compiler {
 }  // namespace
 
 std::unique_ptr<const CompiledRoutes> CompileRoutes(const CheckedTables& checked,
-                                                    std::vector<absl::Status>& errors,
                                                     std::vector<std::string>& warnings) {
-  return Compiler(checked, warnings).Run(errors);
+  return Compiler(checked, warnings).Run();
 }
 
 }  // namespace gatehouse::route

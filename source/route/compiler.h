@@ -1,15 +1,15 @@
-// Compiler: CheckedTables -> CompiledRoutes. Cannot fail but by size, which is an error too.
+// Compiler: CheckedTables -> CompiledRoutes. Cannot fail: what can be wrong was found by the
+// checks.
 //
 // Main thread, while a table is built; inside route/ only.
 //
-//   auto routes = CompileRoutes(checked, errors, warnings);   // null if there are errors
+//   CheckedTables checked = CheckTables(specs, errors);
+//   if (errors.empty()) routes = CompileRoutes(checked, warnings);
 #pragma once
 
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "absl/status/status.h"
 
 #include "source/route/compiled.h"
 #include "source/route/table_checks.h"
@@ -17,7 +17,6 @@
 namespace gatehouse::route {
 
 [[nodiscard]] std::unique_ptr<const CompiledRoutes> CompileRoutes(
-    const CheckedTables& checked, std::vector<absl::Status>& errors,
-    std::vector<std::string>& warnings);
+    const CheckedTables& checked, std::vector<std::string>& warnings);
 
 }  // namespace gatehouse::route

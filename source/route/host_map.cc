@@ -1,5 +1,7 @@
 #include "source/route/host_map.h"
 
+#include <utility>
+
 #include "fmt/format.h"
 
 namespace gatehouse::route {
@@ -19,19 +21,19 @@ void HostMap::Builder::Add(std::string_view domain, uint32_t value) {
   } else if (domain.starts_with("*.")) {
     domain.remove_prefix(2);
     suffix_labels_ = std::max(suffix_labels_, CountLabels(domain));
-    names_.Add(kSuffix, std::string(domain), value);
+    names_.Add(kSuffix, domain, value);
   } else if (domain.ends_with(".*")) {
     domain.remove_suffix(2);
     prefix_labels_ = std::max(prefix_labels_, CountLabels(domain));
-    names_.Add(kPrefix, std::string(domain), value);
+    names_.Add(kPrefix, domain, value);
   } else {
-    names_.Add(kExact, std::string(domain), value);
+    names_.Add(kExact, domain, value);
   }
 }
 
-HostMap HostMap::Builder::Build() const {
+HostMap HostMap::Builder::Build() && {
   HostMap map;
-  map.names_ = names_.Build();
+  map.names_ = std::move(names_).Build();
   map.suffix_labels_ = suffix_labels_;
   map.prefix_labels_ = prefix_labels_;
   map.any_ = any_;
@@ -48,8 +50,7 @@ uint32_t HostMap::FindWildcard(std::string_view host) const {
     }
     if (start == std::string_view::npos || start == 0) start = host.find('.', 1);
     for (; start != std::string_view::npos; start = host.find('.', start + 1)) {
-      const uint32_t value = names_.Find(kSuffix, host.substr(start + 1));
-      if (value != kAbsent) return value;
+      if (const auto* found = names_.Find(kSuffix, host.substr(start + 1))) return found->payload;
     }
   }
   if (prefix_labels_ > 0) {
@@ -60,8 +61,7 @@ uint32_t HostMap::FindWildcard(std::string_view host) const {
       end = dot;
     }
     while (end != 0 && end != std::string_view::npos) {
-      const uint32_t value = names_.Find(kPrefix, host.substr(0, end));
-      if (value != kAbsent) return value;
+      if (const auto* found = names_.Find(kPrefix, host.substr(0, end))) return found->payload;
       end = host.rfind('.', end - 1);
     }
   }

@@ -5,7 +5,7 @@
 //
 //   HostMap::Builder builder;
 //   builder.Add("*.shop.example", 0);
-//   HostMap hosts = builder.Build();
+//   HostMap hosts = std::move(builder).Build();
 //   hosts.Find("api.shop.example");   // 0
 #pragma once
 
@@ -20,16 +20,16 @@ namespace gatehouse::route {
 
 class HostMap {
  public:
-  static constexpr uint32_t kAbsent = TextTable::kAbsent;
+  static constexpr uint32_t kAbsent = 0xffffffff;
 
   class Builder {
    public:
     // The domain is checked, in lower case, and added once.
     void Add(std::string_view domain, uint32_t value);
-    [[nodiscard]] HostMap Build() const;
+    [[nodiscard]] HostMap Build() &&;
 
    private:
-    TextTable::Builder names_;
+    TextTable<uint32_t>::Builder names_;
     size_t suffix_labels_ = 0;
     size_t prefix_labels_ = 0;
     uint32_t any_ = kAbsent;
@@ -37,8 +37,7 @@ class HostMap {
 
   // The host is in lower case, without port and trailing dot.
   [[nodiscard]] uint32_t Find(std::string_view host) const {
-    const uint32_t exact = names_.Find(kExact, host);
-    if (exact != kAbsent) return exact;
+    if (const auto* exact = names_.Find(kExact, host)) return exact->payload;
     return suffix_labels_ + prefix_labels_ == 0 ? any_ : FindWildcard(host);
   }
   [[nodiscard]] size_t MemoryBytes() const { return names_.MemoryBytes(); }
@@ -47,7 +46,7 @@ class HostMap {
   enum Scope : uint32_t { kExact, kSuffix, kPrefix };
   [[nodiscard]] uint32_t FindWildcard(std::string_view host) const;
 
-  TextTable names_;
+  TextTable<uint32_t> names_;
   size_t suffix_labels_ = 0;  // of the longest "*.suffix", without the star
   size_t prefix_labels_ = 0;
   uint32_t any_ = kAbsent;

@@ -81,6 +81,10 @@ class Lookup {
     std::array<uint32_t, kMaxSegments + 1> regex_lists;  // met on the literal way down
 
     explicit Walk(uint32_t counted) : methods(counted) {}
+    void Capture(size_t begin, size_t end) {
+      captures[capture_count++] = {static_cast<uint32_t>(begin),
+                                   static_cast<uint32_t>(end - begin)};
+    }
   };
 
   static uint32_t MethodBit(const CompiledRoutes& routes, const RequestView& request) {
@@ -107,47 +111,71 @@ class Lookup {
     const Level& level = routes_.levels[index];
     Walk walk(methods);
     if (level.has_exact) {
-      const uint32_t exact = routes_.exact_paths.Find(index, path_, path_hash_);
-      if (exact != TextTable::kAbsent && TryList(exact, walk, path_.size())) return true;
+      const auto* exact = routes_.exact_paths.Find(index, path_, path_hash_);
+      if (exact != nullptr && TryList(exact->payload, walk, path_.size())) return true;
     }
     if (level.root == kNone) return false;
-    return Visit(level.root, 0, true, walk) || (walk.regex_list_count > 0 && SearchRegexes(walk));
+    return Visit(routes_.nodes.At(level.root).payload, 0, true, walk) ||
+           (walk.regex_list_count > 0 && SearchRegexes(walk));
   }
 
   // `at` is where the '/' of the next segment is, or the end. `literal`: no capture on the way.
-  bool Visit(uint32_t index, size_t at, bool literal, Walk& walk) {
-    const Node& node = routes_.nodes[index];
+  bool Visit(const Node& node, size_t at, bool literal, Walk& walk) {
     if (literal && node.regex != kNone) walk.regex_lists[walk.regex_list_count++] = node.regex;
     if (at == path_.size()) {
       if (node.end != kNone && TryList(node.end, walk, at)) return true;
     } else if (node.has_children || node.capture_child != kNone) {
       const size_t begin = at + 1;
       const size_t end = EndOfSegment(path_, begin);
-      if (node.has_children && VisitChild(index, begin, end, literal, walk)) return true;
+      const uint32_t captures = walk.capture_count;
+      if (node.has_children) {
+        const auto* child = routes_.nodes.Find(node.id, path_.substr(begin, end - begin));
+        if (child != nullptr && Enter(*child, end, literal, walk)) return true;
+        walk.capture_count = captures;
+      }
       if (node.capture_child != kNone && end > begin) {
-        walk.captures[walk.capture_count++] = {static_cast<uint32_t>(begin),
-                                               static_cast<uint32_t>(end - begin)};
-        if (Visit(node.capture_child, end, false, walk)) return true;
-        --walk.capture_count;
+        walk.Capture(begin, end);
+        if (Enter(routes_.nodes.At(node.capture_child), end, false, walk)) return true;
+        walk.capture_count = captures;
       }
     }
     return node.tail != kNone && TryList(node.tail, walk, at);
   }
 
-  bool VisitChild(uint32_t parent, size_t begin, size_t end, bool literal, Walk& walk) {
-    const uint32_t child =
-        routes_.edges.Find(parent, std::string_view(path_.data() + begin, end - begin));
-    if (child == TextTable::kAbsent) return false;
-    const Node& node = routes_.nodes[child];
-    if (node.label_size > 0) {
-      const size_t stop = end + node.label_size;
-      if (stop > path_.size() || (stop < path_.size() && path_[stop] != '/') ||
-          !SameText(path_.data() + end, routes_.labels.data() + node.label_at, node.label_size)) {
+  // Follows the node's label from the end of its first segment on.
+  bool Enter(const TextTable<Node>::Record& record, size_t at, bool literal, Walk& walk) {
+    const Node& node = record.payload;
+    const std::string_view label = record.rest();
+    if (label.empty()) return Visit(node, at, literal, walk);
+    if (node.label_captures) {
+      return FollowLabel(label, at, walk) && Visit(node, at, false, walk);
+    }
+    return FollowText(label, at) && Visit(node, at, literal, walk);
+  }
+  // Whole segments, each with its '/' in front.
+  bool FollowText(std::string_view text, size_t& at) const {
+    const size_t stop = at + text.size();
+    if (stop > path_.size() || (stop < path_.size() && path_[stop] != '/') ||
+        !SameText(path_.data() + at, text.data(), text.size())) {
+      return false;
+    }
+    at = stop;
+    return true;
+  }
+  bool FollowLabel(std::string_view label, size_t& at, Walk& walk) const {
+    for (;;) {
+      const size_t capture = label.find(kLabelCapture);
+      if (capture == std::string_view::npos) return label.empty() || FollowText(label, at);
+      // The text before a capture ends in its '/', and a capture is not empty.
+      const size_t begin = at + capture;
+      if (begin >= path_.size() || path_[begin] == '/' ||
+          !SameText(path_.data() + at, label.data(), capture)) {
         return false;
       }
-      end = stop;
+      at = EndOfSegment(path_, begin);
+      walk.Capture(begin, at);
+      label.remove_prefix(capture + 1);
     }
-    return Visit(child, end, literal, walk);
   }
 
   // `rest`: where what a tail captures starts, with its '/'.
@@ -172,8 +200,8 @@ class Lookup {
     runs[count++] = routes_.indexed_routes.data() + index.others;
     const uint32_t scope = static_cast<uint32_t>(&index - routes_.header_indexes.data());
     for (size_t i = 0; i < values.count; ++i) {
-      const uint32_t run = routes_.header_values.Find(scope, values.values[i]);
-      if (run != TextTable::kAbsent) runs[count++] = routes_.indexed_routes.data() + run;
+      const auto* run = routes_.header_values.Find(scope, values.values[i]);
+      if (run != nullptr) runs[count++] = routes_.indexed_routes.data() + run->payload;
     }
     for (;;) {
       uint32_t first = kNone;

@@ -20,6 +20,7 @@ namespace gatehouse::route {
 
 class PathTrie {
  public:
+  static constexpr uint32_t kRoot = 0;
   static constexpr uint32_t kNoNode = 0xffffffff;
 
   struct Node {
@@ -30,9 +31,10 @@ class PathTrie {
     std::vector<uint32_t> tail;
     std::vector<uint32_t> regex;
 
+    // No choice here: one child of either kind and nothing else.
     [[nodiscard]] bool IsLink() const {
-      return children.size() == 1 && capture_child == kNoNode && end.empty() && tail.empty() &&
-             regex.empty();
+      return children.size() + (capture_child != kNoNode ? 1 : 0) == 1 && end.empty() &&
+             tail.empty() && regex.empty();
     }
   };
 

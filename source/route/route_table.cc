@@ -87,9 +87,8 @@ class ExplainObserver {
 size_t CompiledRoutes::MemoryBytes() const {
   const auto of = [](const auto& vector) { return vector.capacity() * sizeof(vector[0]); };
   size_t bytes = sizeof(*this) + hosts.MemoryBytes() + exact_paths.MemoryBytes() +
-                 edges.MemoryBytes() + header_values.MemoryBytes() + labels.capacity() +
-                 text.overflow_bytes();
-  bytes += of(domains) + of(tables) + of(levels) + of(nodes) + of(routes) + of(route_labels);
+                 nodes.MemoryBytes() + header_values.MemoryBytes() + text.overflow_bytes();
+  bytes += of(domains) + of(tables) + of(levels) + of(routes) + of(route_labels);
   bytes += of(predicates) + of(mounts) + of(capture_names) + of(table_names);
   bytes += of(regex_lists) + of(regex_paths) + of(header_indexes) + of(indexed_routes);
   for (const auto& mount : mounts) bytes += of(mount);

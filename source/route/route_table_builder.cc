@@ -1,7 +1,5 @@
 #include "source/route/route_table_builder.h"
 
-#include <utility>
-
 #include "source/route/compiler.h"
 #include "source/route/table_checks.h"
 
@@ -11,8 +9,7 @@ RouteTableBuilder::Result RouteTableBuilder::Build() const {
   Result result;
   const CheckedTables checked = CheckTables(tables_, result.errors);
   if (!result.errors.empty()) return result;
-  auto routes = CompileRoutes(checked, result.errors, result.warnings);
-  if (routes != nullptr) result.table = std::make_unique<const RouteTable>(std::move(routes));
+  result.table = std::make_unique<const RouteTable>(CompileRoutes(checked, result.warnings));
   return result;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 #include <unordered_map>
 #include <utility>
 
@@ -55,6 +56,7 @@ class Checker {
       for (uint32_t i = 0; i < checked_.tables.size(); ++i) {
         if (!checked_.tables[i].domains.empty()) CheckMounts(i, "", 0);
       }
+      CheckCount();
     }
     return std::move(checked_);
   }
@@ -223,6 +225,29 @@ class Checker {
     way.pop_back();
     done[index] = 1;
     return fine;
+  }
+
+  // Each mount makes a copy of the routes that it leads to.
+  void CheckCount() {
+    std::vector<uint64_t> copies(checked_.tables.size(), 0);  // 0: not counted yet
+    uint64_t all = 0;
+    for (uint32_t i = 0; i < checked_.tables.size(); ++i) {
+      if (!checked_.tables[i].domains.empty()) all += CountCopies(i, copies);
+    }
+    if (all > kMaxRoutes) {
+      errors_.push_back(InvalidArgument(fmt::format(
+          "route_tables: more than {} routes, with every mounted copy counted", kMaxRoutes)));
+    }
+  }
+  uint64_t CountCopies(uint32_t index, std::vector<uint64_t>& copies) {
+    if (copies[index] != 0) return copies[index];
+    uint64_t count = checked_.tables[index].spec->routes.size();
+    for (const std::vector<uint32_t>& delegates : checked_.tables[index].delegates) {
+      for (uint32_t delegate : delegates) {
+        count = std::min<uint64_t>(count + CountCopies(delegate, copies), kMaxRoutes + 1);
+      }
+    }
+    return copies[index] = count;
   }
 
   // What is mounted lies under its mount, and not too deep.

@@ -1,20 +1,22 @@
-// TextTable: (scope, text) -> number, built once. The hash map under hosts, exact paths and trie
-// edges: 16 bytes a slot, one probe as a rule, one comparison of the text, no allocation at lookup.
+// TextTable: (scope, text) -> payload, built once. The hash map under hosts, exact paths and the
+// trie: one probe as a rule, one comparison of the text, no allocation at look-up.
 //
 // Owner: CompiledRoutes. Const after Build, any thread. Keys come from the config only, so nobody
 // outside can make them collide.
 //
-//   TextTable::Builder builder;
+//   TextTable<uint32_t>::Builder builder;
 //   builder.Add(level, "/users", 7);
-//   TextTable table = builder.Build();
-//   table.Find(level, "/users");   // 7
+//   TextTable<uint32_t> table = std::move(builder).Build();
+//   if (const auto* record = table.Find(level, "/users")) return record->payload;   // 7
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <string>
+#include <new>
 #include <string_view>
-#include <unordered_map>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -90,89 +92,117 @@ struct TextHash {
   size_t operator()(std::string_view text) const { return HashText(text); }
 };
 
+template <typename Payload>
 class TextTable {
+  static_assert(std::is_trivially_copyable_v<Payload> && alignof(Payload) <= 4);
+
  public:
-  static constexpr uint32_t kAbsent = 0xffffffff;
   static constexpr size_t kMaxTextSize = 0xffff;
 
-  class Builder {
-   public:
-    // Each (scope, text) once.
-    void Add(uint32_t scope, std::string text, uint32_t value) {
-      CHECK(text.size() <= kMaxTextSize);
-      entries_.push_back({scope, std::move(text), value});
-    }
-    [[nodiscard]] TextTable Build() const;
+  // Key, payload and text lie together, so that a hit touches two places: slot and record.
+  struct Record {
+    uint32_t scope;
+    uint16_t key_size;
+    uint16_t rest_size;
+    Payload payload;
+
+    [[nodiscard]] std::string_view key() const { return {text(), key_size}; }
+    // The caller's text behind the key.
+    [[nodiscard]] std::string_view rest() const { return {text() + key_size, rest_size}; }
 
    private:
     friend class TextTable;
-    struct Entry {
-      uint32_t scope;
-      std::string text;
-      uint32_t value;
-    };
-    std::vector<Entry> entries_;
+    [[nodiscard]] const char* text() const {
+      return reinterpret_cast<const char*>(this) + sizeof(Record);
+    }
   };
 
-  [[nodiscard]] uint32_t Find(uint32_t scope, std::string_view text) const {
-    return Find(scope, text, HashText(text));
+  class Builder {
+   public:
+    // Each (scope, key) once. Returns the record's number, for TextTable::At().
+    uint32_t Add(uint32_t scope, std::string_view key, const Payload& payload,
+                 std::string_view rest = {}) {
+      const uint32_t number = AddUnlisted(scope, key, payload, rest);
+      listed_.push_back(number);
+      return number;
+    }
+    // A record that only its number leads to.
+    uint32_t AddUnlisted(uint32_t scope, std::string_view key, const Payload& payload,
+                         std::string_view rest = {}) {
+      CHECK(key.size() <= kMaxTextSize && rest.size() <= kMaxTextSize);
+      const size_t at = table_.bytes_.size();
+      CHECK(at / 4 < 0xffffffff);
+      table_.bytes_.resize(at + (sizeof(Record) + key.size() + rest.size() + 3) / 4 * 4);
+      char* const to = table_.bytes_.data() + at;
+      Record* record = new (to) Record;
+      record->scope = scope;
+      record->key_size = static_cast<uint16_t>(key.size());
+      record->rest_size = static_cast<uint16_t>(rest.size());
+      record->payload = payload;
+      std::copy(key.begin(), key.end(), to + sizeof(Record));
+      std::copy(rest.begin(), rest.end(), to + sizeof(Record) + key.size());
+      return static_cast<uint32_t>(at / 4);
+    }
+    [[nodiscard]] TextTable Build() && {
+      size_t slots = 1;
+      while (slots * 3 < listed_.size() * 4 || slots <= listed_.size()) slots *= 2;
+      table_.slots_.assign(slots, Slot{});
+      table_.mask_ = slots - 1;
+      for (uint32_t number : listed_) {
+        const Record& record = table_.At(number);
+        const uint64_t hash = WithScope(HashText(record.key()), record.scope);
+        size_t at = hash & table_.mask_;
+        while (table_.slots_[at].number != 0) at = (at + 1) & table_.mask_;
+        table_.slots_[at] = {TagOf(hash), number};
+      }
+      table_.bytes_.shrink_to_fit();
+      return std::move(table_);
+    }
+
+   private:
+    TextTable table_;
+    std::vector<uint32_t> listed_;
+  };
+
+  // The record, or null.
+  [[nodiscard]] const Record* Find(uint32_t scope, std::string_view key) const {
+    return Find(scope, key, HashText(key));
   }
-  // With the hash of the text, for those who ask for it in several scopes.
-  [[nodiscard]] uint32_t Find(uint32_t scope, std::string_view text, uint64_t text_hash) const {
-    const uint64_t hash = WithScope(text_hash, scope);
-    const uint16_t tag = TagOf(hash);
+  // With the hash of the key, for those who ask for it in several scopes.
+  [[nodiscard]] const Record* Find(uint32_t scope, std::string_view key, uint64_t key_hash) const {
+    const uint64_t hash = WithScope(key_hash, scope);
+    const uint32_t tag = TagOf(hash);
     for (size_t at = hash & mask_;; at = (at + 1) & mask_) {
       const Slot& slot = slots_[at];
-      if (slot.tag == tag && slot.scope == scope && slot.size == text.size() &&
-          SameText(text_.data() + slot.text_at, text.data(), text.size())) {
-        return slot.value;
+      if (slot.number == 0) return nullptr;
+      if (slot.tag != tag) continue;
+      const Record& record = At(slot.number);
+      if (record.scope == scope && record.key_size == key.size() &&
+          SameText(record.text(), key.data(), key.size())) {
+        return &record;
       }
-      if (slot.tag == 0) return kAbsent;
     }
   }
-  [[nodiscard]] bool empty() const { return mask_ == 0; }
+  [[nodiscard]] const Record& At(uint32_t number) const {
+    return *std::launder(reinterpret_cast<const Record*>(bytes_.data() + size_t{number} * 4));
+  }
   [[nodiscard]] size_t MemoryBytes() const {
-    return slots_.capacity() * sizeof(Slot) + text_.capacity();
+    return slots_.capacity() * sizeof(Slot) + bytes_.capacity();
   }
 
  private:
   struct Slot {
-    uint16_t tag = 0;  // of the hash; 0: empty slot
-    uint16_t size = 0;
-    uint32_t scope = 0;
-    uint32_t text_at = 0;
-    uint32_t value = 0;
+    uint32_t tag = 0;
+    uint32_t number = 0;  // of the record; 0: empty
   };
-  static uint64_t WithScope(uint64_t text_hash, uint32_t scope) {
-    return text_internal::Fold(text_hash ^ 0x8ebc6af09c88c6e3, 0xd1b54a32d192ed03 ^ scope);
+  static uint64_t WithScope(uint64_t key_hash, uint32_t scope) {
+    return text_internal::Fold(key_hash ^ 0x8ebc6af09c88c6e3, 0xd1b54a32d192ed03 ^ scope);
   }
-  static uint16_t TagOf(uint64_t hash) { return static_cast<uint16_t>(hash >> 48) | 1; }
+  static uint32_t TagOf(uint64_t hash) { return static_cast<uint32_t>(hash >> 32); }
 
-  std::vector<Slot> slots_ = std::vector<Slot>(1);  // the empty slot that ends every probe
+  std::vector<Slot> slots_ = std::vector<Slot>(1);  // there is always an empty one
   size_t mask_ = 0;
-  std::string text_;
+  std::vector<char> bytes_ = std::vector<char>(4);  // records; number 0 is none
 };
-
-inline TextTable TextTable::Builder::Build() const {
-  TextTable table;
-  if (entries_.empty()) return table;
-  size_t slots = 4;
-  while (slots * 3 < entries_.size() * 4) slots *= 2;  // at most three of four are taken
-  table.slots_.assign(slots, Slot{});
-  table.mask_ = slots - 1;
-  std::unordered_map<std::string_view, uint32_t, TextHash> places;
-  for (const Entry& entry : entries_) {
-    auto [place, fresh] = places.try_emplace(entry.text, static_cast<uint32_t>(table.text_.size()));
-    if (fresh) table.text_ += entry.text;
-    CHECK(table.text_.size() < kAbsent);
-    const uint64_t hash = WithScope(HashText(entry.text), entry.scope);
-    size_t at = hash & table.mask_;
-    while (table.slots_[at].tag != 0) at = (at + 1) & table.mask_;
-    table.slots_[at] = {TagOf(hash), static_cast<uint16_t>(entry.text.size()), entry.scope,
-                        place->second, entry.value};
-  }
-  table.text_.shrink_to_fit();
-  return table;
-}
 
 }  // namespace gatehouse::route
