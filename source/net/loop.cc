@@ -128,7 +128,9 @@ void Loop::RunTurn(bool wait) {
   ++turn_;
   ArmWakeUp();
   time_read_ = false;
-  event_base_loop(base_, wait && flushes_.empty() ? EVLOOP_ONCE : EVLOOP_NONBLOCK);
+  // Once, also without waiting: else libevent looks for events until there are none, and a peer that
+  // keeps them coming keeps the turn from its end.
+  event_base_loop(base_, wait && flushes_.empty() ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
   EndTurn();
 }
 
