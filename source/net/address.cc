@@ -1,11 +1,12 @@
 #include "source/net/address.h"
 
 #include <arpa/inet.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+
+#include <fmt/format.h>
 
 namespace gatehouse::net {
 namespace {
@@ -58,6 +59,8 @@ std::string IpAddress::ToString() const {
 bool IpAddress::Parse(std::string_view text, IpAddress* out) {
   char copy[INET6_ADDRSTRLEN];
   if (text.empty() || text.size() >= sizeof(copy)) return false;
+  // inet_pton() would stop there and take the rest on trust.
+  if (text.find('\0') != std::string_view::npos) return false;
   std::memcpy(copy, text.data(), text.size());
   copy[text.size()] = '\0';
   if (text.find(':') != std::string_view::npos) return inet_pton(AF_INET6, copy, out->bytes) == 1;
@@ -132,6 +135,10 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text, bool zero_port_ok)
   if (host.front() == '[') {
     if (host.back() != ']') return wrong("is not [ipv6]:port");
     host = host.substr(1, host.size() - 2);
+    IpAddress ip;
+    if (host.find(':') == std::string_view::npos || !IpAddress::Parse(host, &ip)) {
+      return wrong("is not [ipv6]:port");
+    }
   } else if (host.find(':') != std::string_view::npos) {
     return wrong("is not host:port; write an IPv6 address in brackets, such as [::1]:8080");
   }
@@ -139,8 +146,8 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text, bool zero_port_ok)
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
   if (error != std::errc() || end != digits.data() + digits.size() || port > 65535 ||
       (port == 0 && !zero_port_ok)) {
-    return wrong(fmt::format("has a bad port; it must be a number from {} to 65535",
-                             zero_port_ok ? 0 : 1));
+    return wrong(
+        fmt::format("has a bad port; it must be a number from {} to 65535", zero_port_ok ? 0 : 1));
   }
   return HostPort{std::string(host), static_cast<uint16_t>(port)};
 }
@@ -153,14 +160,16 @@ absl::StatusOr<Cidr> Cidr::Parse(std::string_view text) {
         "\"{}\" is not a network; write one such as 10.0.0.0/8, 2001:db8::/32 or 192.0.2.7", text));
   };
   if (!IpAddress::Parse(text.substr(0, slash), &cidr.network)) return wrong();
-  const uint32_t most = cidr.network.is_v4() ? 32 : 128;
+  // Written as IPv6 it is counted as IPv6, mapped or not.
+  const bool v4 = text.find(':') == std::string_view::npos;
+  const uint32_t most = v4 ? 32 : 128;
   uint32_t bits = most;
   if (slash != std::string_view::npos) {
     const std::string_view digits = text.substr(slash + 1);
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), bits);
     if (error != std::errc() || end != digits.data() + digits.size() || bits > most) return wrong();
   }
-  cidr.bits = cidr.network.is_v4() ? 96 + bits : bits;
+  cidr.bits = v4 ? 96 + bits : bits;
   cidr.network = MaskBits(cidr.network, cidr.bits);
   return cidr;
 }

@@ -1,4 +1,4 @@
-// A socket address as a value: IPv4, IPv6 or a unix path. 28 bytes of IP in the common case.
+// A socket address as a value: IPv4 or IPv6, 28 bytes. Nothing here looks names up.
 //
 //   StatusOr<Address> address = Address::Parse("[::1]:8080");
 //   address->ToString()  // "[::1]:8080"

@@ -38,7 +38,12 @@ net::IoStatus PipeTransport::Read(Chain& into, size_t limit) {
 
 net::IoStatus PipeTransport::Write(Chain& from) {
   if (end_->fail_write_ >= 0 && end_->fail_write_-- == 0) end_->broken_ = true;
-  if (end_->broken_) return net::IoStatus::kError;
+  if (end_->broken_) {
+    // The event that a socket would have told of the error: the next read fails too.
+    may_read_ = true;
+    may_write_ = false;
+    return net::IoStatus::kError;
+  }
   bool wrote = false;
   while (!from.empty() && end_->window_ > 0) {
     const std::string_view front = from.front();

@@ -61,8 +61,7 @@ class PipeEnd {
 
 class PipeTransport final : public net::Transport {
  public:
-  PipeTransport(net::Loop& loop, std::shared_ptr<PipeEnd> end)
-      : loop_(loop), end_(std::move(end)) {
+  PipeTransport(net::Loop& loop, std::shared_ptr<PipeEnd> end) : loop_(loop), end_(std::move(end)) {
     end_->transport_ = this;
   }
   ~PipeTransport() override {
