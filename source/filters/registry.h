@@ -3,9 +3,9 @@
 // Owner: main; const once it is filled. Thread: main.
 //
 //   Registry registry;
-//   RegisterBuiltinFilters(registry);                         // builtin.h
-//   registry.Register<ApiKey, acme::ApiKeyConfig>("api_key");  // your own: see
-//   docs/writing_a_filter.md absl::StatusOr<AnyFilter> filter = registry.Build(entry, context);
+//   RegisterBuiltinFilters(registry);                          // builtin.h
+//   registry.Register<ApiKey, acme::ApiKeyConfig>("api_key");  // docs/writing_a_filter.md
+//   absl::StatusOr<AnyFilter> filter = registry.Build(entry, context);
 #pragma once
 
 #include <functional>

@@ -1,12 +1,15 @@
 #include "source/filters/chain.h"
 
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "test/fakes/tcp_origin.h"
 #include "test/filters/filter_fixture.h"
 #include "test/filters/scripted_filter.h"
 
@@ -41,6 +44,25 @@ class Large {
     }
     int one = 1;
   };
+};
+
+// Asks an authority, and does what it says.
+class AskingFilter {
+ public:
+  static constexpr Hooks kHooks = Hooks::kRequestHeaders;
+  struct Call {
+    Verdict OnRequestHeaders(const AskingFilter& filter, FilterContext& context) {
+      const upstream::CalloutRequest ask = {.cluster = filter.authority, .path = "/check"};
+      return context.Await(ask, [&context](const upstream::CalloutResult& answer) -> Verdict {
+        if (!answer.ok()) return Reply{503, "authority_failed"};
+        if (answer.status != 200) return Reply{403, "denied", context.arena().Copy(answer.body)};
+        context.request().Set("X-Answer", answer.body);
+        return Continue();
+      });
+    }
+  };
+
+  const upstream::Cluster* authority;
 };
 
 class ChainTest : public FilterFixture {
@@ -415,6 +437,43 @@ TEST_F(ChainTest, BothDirectionsAtOnce) {
   EXPECT_EQ(Body("two", true), "+wait");
   Turn();
   EXPECT_EQ(Body(""), "two");
+}
+
+TEST_F(ChainTest, AFilterAsksAnAuthority) {
+  TcpOrigin origin;
+  upstream::ClusterSpec spec;
+  spec.name = "authority";
+  spec.endpoints.push_back({"127.0.0.1", origin.port(), 1});
+  const auto cluster = upstream::Cluster::Make(spec, nullptr, slots_, registry_);
+  ASSERT_TRUE(cluster.ok()) << cluster.status();
+  const auto ask = [&](std::function<void()> answer) {
+    NextRequest();
+    wakes_ = 0;
+    Use(MakeAnyFilter(AskingFilter{cluster->get()}));
+    EXPECT_EQ(run_.RequestHeaders(), Progress::kWait);
+    const size_t asked = origin.requests() + 1;
+    for (int turns = 0; wakes_ == 0 && turns < 10000; ++turns) {
+      Turn();
+      origin.Step();
+      if (answer && origin.requests() == asked) std::exchange(answer, nullptr)();
+    }
+    EXPECT_EQ(wakes_, 1);
+    return run_.RequestHeaders();
+  };
+  EXPECT_EQ(ask(nullptr), Progress::kDone);
+  EXPECT_EQ(Request("X-Answer"), "ok");
+
+  origin.set_auto_answer(false);
+  const auto deny = [&] {
+    origin.connection(origin.connections() - 1)
+        .Send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno");
+  };
+  EXPECT_EQ(ask(deny), Progress::kReply);
+  EXPECT_EQ(run_.reply().code, "denied");
+  EXPECT_EQ(Replier(), "no");
+
+  EXPECT_EQ(ask([&] { Advance(std::chrono::seconds(6)); }), Progress::kReply);
+  EXPECT_EQ(run_.reply().code, "authority_failed");
 }
 
 TEST_F(ChainTest, ARecycledExchangeStartsAsNew) {
