@@ -52,7 +52,7 @@ void TimerWheel::Cascade(int level) {
 void TimerWheel::Advance(TimePoint now) {
   const int64_t target = TickOf(now);
   while (tick_ < target) {
-    // Nothing linked on level 0 before its end: jump.
+    // Nothing is linked before that: jump.
     const int64_t next = TickOf(std::min(NextDue(), now));
     tick_ = std::clamp(next, tick_ + 1, target);
     const int slot = static_cast<int>(tick_ & (kSlots - 1));
@@ -64,22 +64,21 @@ void TimerWheel::Advance(TimePoint now) {
 }
 
 TimePoint TimerWheel::NextDue() const {
-  // The next used slot of level 0 within this round, else the round's end if a higher level holds
-  // anything: that is when it cascades.
-  const int64_t first = tick_ + 1;
-  const int64_t round_end = (tick_ | (kSlots - 1)) + 1;
-  for (int64_t tick = first; tick < round_end;) {
-    const int slot = static_cast<int>(tick & (kSlots - 1));
-    const uint64_t word = used_[0][slot / 64] >> (slot % 64);
-    if (word != 0) {
-      tick += std::countr_zero(word);
-      return TimePoint(Duration(tick << kTickShift));
+  // The next used slot of this round, or the round's end if only slots of the next round are used:
+  // a higher level cascades there at the earliest. So the first level that holds anything decides.
+  for (int level = 0; level < kLevels; ++level) {
+    const auto& used = used_[static_cast<size_t>(level)];
+    const int shift = kBits * level;
+    const int64_t current = tick_ >> shift;
+    const int64_t round_end = (current | (kSlots - 1)) + 1;
+    for (int64_t at = current + 1; at < round_end;) {
+      const auto slot = static_cast<size_t>(at & (kSlots - 1));
+      const uint64_t word = used[slot / 64] >> (slot % 64);
+      if (word != 0) return TimeOf((at + std::countr_zero(word)) << shift);
+      at += static_cast<int64_t>(64 - slot % 64);
     }
-    tick += 64 - slot % 64;
-  }
-  for (const auto& level : used_) {
-    for (uint64_t word : level) {
-      if (word != 0) return TimePoint(Duration(round_end << kTickShift));
+    for (uint64_t word : used) {
+      if (word != 0) return TimeOf(round_end << shift);
     }
   }
   return kNever;

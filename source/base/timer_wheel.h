@@ -68,6 +68,7 @@ class TimerWheel {
     return time == kNever ? INT64_MAX >> kTickShift
                           : (time.time_since_epoch().count() + (1 << kTickShift) - 1) >> kTickShift;
   }
+  static TimePoint TimeOf(int64_t tick) { return TimePoint(Duration(tick << kTickShift)); }
   // `earliest` is the first tick whose slot will still be processed.
   void Place(Timer& timer, int64_t tick, int64_t earliest);
   void FireSlot(IntrusiveList<Timer>& slot, TimePoint now);
