@@ -303,7 +303,8 @@ void H1ServerConnection::SendHead(const ResponseHead& head, bool end) {
   const bool interim = head.status < 200 && head.status != 101;
   if (interim && version_ == Version::kHttp10) return;
   if (head.status == 100) expect_continue_ = false;
-  const bool keep_alive = interim || KeepAliveAfter(head.body != BodyKind::kChunked);
+  const bool keep_alive =
+      interim || (!head.last && KeepAliveAfter(head.body != BodyKind::kChunked));
   H1ResponseFraming framing = FrameResponse(method_, version_, head, keep_alive);
   if (!interim) {
     framing.date = loop_.HttpDate();

@@ -141,7 +141,7 @@ void ResponseHead::Reset() {
   status = 0;
   version = Version::kHttp11;
   body = BodyKind::kNone;
-  has_content_length = upgrade = false;
+  has_content_length = upgrade = last = false;
   keep_alive = true;
 }
 

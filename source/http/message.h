@@ -111,6 +111,7 @@ struct ResponseHead {
   bool has_content_length = false;
   bool keep_alive = true;  // the origin lets the connection live; never with kUntilClose
   bool upgrade = false;    // 101: the bytes behind the head are another protocol
+  bool last = false;       // the client's connection ends after it; the gateway's own word
 };
 
 }  // namespace gatehouse::http

@@ -313,6 +313,7 @@ std::string_view WriteLocalReply(const LocalReply& reply, const LocalReplyReques
                                  http::ResponseHead& response) {
   response.Reset();
   response.status = reply.status;
+  response.last = reply.close;
   http::HeaderMap& headers = response.headers;
   if (reply.retry_after > 0) SetNumber(headers, Name::kRetryAfter, reply.retry_after);
   if (!request.allow.empty()) headers.Set(Name::kAllow, request.allow);
