@@ -12,9 +12,10 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "source/filters/cors/origin_set.h"
+
 #include "source/filters/filter.h"
 #include "source/filters/filter_context.h"
+#include "source/filters/origin_set.h"
 #include "source/http/header_map.h"
 
 namespace gatehouse::filters::v1 {

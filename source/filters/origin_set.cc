@@ -1,4 +1,4 @@
-#include "source/filters/cors/origin_set.h"
+#include "source/filters/origin_set.h"
 
 #include <algorithm>
 
