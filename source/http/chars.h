@@ -11,6 +11,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 #if defined(__SSE2__)
@@ -72,6 +73,38 @@ inline bool Is(char c, uint8_t flag) {
 // What may stand in a request target: visible ASCII.
 [[nodiscard]] inline bool IsTargetChar(char c) { return c > 0x20 && c != 0x7f; }
 
+#if defined(__SSE2__)
+// Up to 16 bytes of text, then zeros; reads nothing but the text.
+[[nodiscard]] inline __m128i LoadPadded(const char* text, size_t size) {
+  if (size >= 16) return _mm_loadu_si128(reinterpret_cast<const __m128i*>(text));
+  uint64_t low = 0;
+  uint64_t high = 0;
+  if (size >= 8) {
+    std::memcpy(&low, text, 8);
+    if (size > 8) {
+      std::memcpy(&high, text + size - 8, 8);
+      high >>= 8 * (16 - size);
+    }
+  } else if (size >= 4) {
+    // The two words overlap in equal bytes.
+    uint32_t first;
+    uint32_t last;
+    std::memcpy(&first, text, 4);
+    std::memcpy(&last, text + size - 4, 4);
+    low = first | uint64_t{last} << (8 * (size - 4));
+  } else {
+    for (size_t i = 0; i < size; ++i) {
+      low |= uint64_t{static_cast<unsigned char>(text[i])} << (8 * i);
+    }
+  }
+  return _mm_set_epi64x(static_cast<int64_t>(high), static_cast<int64_t>(low));
+}
+// One bit for each byte that is `c`.
+[[nodiscard]] inline unsigned MaskOf(__m128i bytes, char c) {
+  return static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(c))));
+}
+#endif
+
 namespace chars_internal {
 
 // Finds the first byte for which Class::Is() holds; Class::Mask() does 16 at once.
@@ -98,6 +131,13 @@ inline const char* Find(const char* at, const char* end, [[maybe_unused]] const 
 struct Control {
   static bool Is(char c) { return IsControl(c); }
 #if defined(__SSE2__)
+  // Tabs too: cheaper, and they are rare.
+  static unsigned MaskWithTabs(__m128i bytes) {
+    const __m128i below =
+        _mm_cmpeq_epi8(_mm_max_epu8(bytes, _mm_set1_epi8(0x1f)), _mm_set1_epi8(0x1f));
+    const __m128i del = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f));
+    return static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(below, del)));
+  }
   static unsigned Mask(__m128i bytes) {
     const __m128i below =
         _mm_cmpeq_epi8(_mm_max_epu8(bytes, _mm_set1_epi8(0x1f)), _mm_set1_epi8(0x1f));
@@ -121,24 +161,39 @@ struct NotTarget {
 #endif
 };
 
+// Not visible ASCII, or '#'.
+struct NotQuery {
+  static bool Is(char c) { return !IsTargetChar(c) || c == '#'; }
+#if defined(__SSE2__)
+  static unsigned Mask(__m128i bytes) { return NotTarget::Mask(bytes) | MaskOf(bytes, '#'); }
+#endif
+};
+
 struct Colon {
   static bool Is(char c) { return c == ':'; }
 #if defined(__SSE2__)
-  static unsigned Mask(__m128i bytes) {
-    return static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(':'))));
-  }
+  static unsigned Mask(__m128i bytes) { return MaskOf(bytes, ':'); }
 #endif
 };
 
 }  // namespace chars_internal
 
+#if defined(__SSE2__)
+// One bit for each control character, tabs included.
+[[nodiscard]] inline unsigned ControlsAndTabs(__m128i bytes) {
+  return chars_internal::Control::MaskWithTabs(bytes);
+}
+#endif
+
 // Each returns `end` when there is none.
 [[nodiscard]] inline const char* FindControl(const char* at, const char* end, const char* floor) {
   return chars_internal::Find<chars_internal::Control>(at, end, floor);
 }
-[[nodiscard]] inline const char* FindTargetEnd(const char* at, const char* end,
-                                               const char* floor) {
+[[nodiscard]] inline const char* FindTargetEnd(const char* at, const char* end, const char* floor) {
   return chars_internal::Find<chars_internal::NotTarget>(at, end, floor);
+}
+[[nodiscard]] inline const char* FindQueryEnd(const char* at, const char* end, const char* floor) {
+  return chars_internal::Find<chars_internal::NotQuery>(at, end, floor);
 }
 [[nodiscard]] inline const char* FindColon(const char* at, const char* end, const char* floor) {
   return chars_internal::Find<chars_internal::Colon>(at, end, floor);

@@ -18,27 +18,27 @@ struct Error {
   enum class What : uint8_t {
     kNone = 0,
     // The client's message (kDownstream).
-    kBadRequest,             // 400; after it the connection closes
-    kUriTooLong,             // 414
-    kHeadersTooLarge,        // 431: bytes or count
-    kBodyTooLarge,           // 413
-    kNotImplemented,         // 501: a transfer coding or method that nobody here knows
-    kVersionNotSupported,    // 505
-    kExpectationFailed,      // 417
-    kMisdirectedRequest,     // 421: this connection does not serve that authority
-    kUpgradeRequired,        // 426
-    kRequestTimeout,         // 408: the client was too slow
-    kClientAbort,            // 499, for the log only: the client left
+    kBadRequest,           // 400; after it the connection closes
+    kUriTooLong,           // 414
+    kHeadersTooLarge,      // 431: bytes or count
+    kBodyTooLarge,         // 413
+    kNotImplemented,       // 501: a transfer coding or method that nobody here knows
+    kVersionNotSupported,  // 505
+    kExpectationFailed,    // 417
+    kMisdirectedRequest,   // 421: this connection does not serve that authority
+    kUpgradeRequired,      // 426
+    kRequestTimeout,       // 408: the client was too slow
+    kClientAbort,          // 499, for the log only: the client left
     // Our own answer (kGateway).
-    kNoRoute,                // 404
-    kMethodNotAllowed,       // 405
-    kClusterNotFound,        // 503: the route names a cluster that is not there
-    kNoHealthyUpstream,      // 503
-    kUpstreamOverflow,       // 503: a connection, queue or retry limit
-    kOverload,               // 503: the gateway protects itself
-    kShuttingDown,           // 503: draining
-    kFilterFailed,           // 500: a filter could not do its work
-    kInternal,               // 500
+    kNoRoute,            // 404
+    kMethodNotAllowed,   // 405
+    kClusterNotFound,    // 503: the route names a cluster that is not there
+    kNoHealthyUpstream,  // 503
+    kUpstreamOverflow,   // 503: a connection, queue or retry limit
+    kOverload,           // 503: the gateway protects itself
+    kShuttingDown,       // 503: draining
+    kFilterFailed,       // 500: a filter could not do its work
+    kInternal,           // 500
     // The origin (kUpstream).
     kConnectFailure,         // 503: refused or unreachable; nothing was sent
     kConnectTimeout,         // 503; nothing was sent
@@ -65,9 +65,7 @@ struct Error {
   [[nodiscard]] static constexpr Error Upstream(What what, bool retryable = false) {
     return {Where::kUpstream, what, retryable};
   }
-  [[nodiscard]] static constexpr Error Gateway(What what) {
-    return {Where::kGateway, what, false};
-  }
+  [[nodiscard]] static constexpr Error Gateway(What what) { return {Where::kGateway, what, false}; }
 };
 
 }  // namespace gatehouse::http

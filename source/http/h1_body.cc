@@ -150,8 +150,7 @@ H1Fault H1BodyDecoder::TakeSizeByte(char c) {
 }
 
 H1BodyDecoder::Step H1BodyDecoder::CollectTrailers(std::string_view in, size_t at,
-                                                   const H1Limits& limits,
-                                                   H1HeadScratch& scratch) {
+                                                   const H1Limits& limits, H1HeadScratch& scratch) {
   if (trailer_bytes_ == nullptr) {
     trailer_bytes_ = std::make_unique<Trailers>();
     state_ = State::kTrailers;
@@ -174,15 +173,14 @@ H1BodyDecoder::Step H1BodyDecoder::CollectTrailers(std::string_view in, size_t a
 }
 
 H1BodyDecoder::Step H1BodyDecoder::Fail(H1Fault fault, size_t consumed) {
-  const bool too_large =
-      fault == H1Fault::kTrailersTooLarge || fault == H1Fault::kTooManyHeaders;
+  const bool too_large = fault == H1Fault::kTrailersTooLarge || fault == H1Fault::kTooManyHeaders;
   fault_ = fault;
   if (from_ == Error::Where::kUpstream) {
     error_ = Error::Upstream(too_large ? Error::What::kResponseTooLarge
                                        : Error::What::kUpstreamProtocolError);
   } else {
-    error_ = Error::Downstream(too_large ? Error::What::kHeadersTooLarge
-                                         : Error::What::kBadRequest);
+    error_ =
+        Error::Downstream(too_large ? Error::What::kHeadersTooLarge : Error::What::kBadRequest);
   }
   trailer_bytes_.reset();
   state_ = State::kFailed;

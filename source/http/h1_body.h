@@ -12,7 +12,8 @@
 //     input.remove_prefix(step.consumed);
 //     if (step.status == H1BodyStatus::kNeedMore) break;             // all of `input` was used
 //     if (step.status == H1BodyStatus::kError) return Fail(decoder.error());
-//     if (step.status == H1BodyStatus::kDone) { ...; break; }        // the rest is the next message
+//     if (step.status == H1BodyStatus::kDone) { ...; break; }        // the rest is the next
+//     message
 //   }
 #pragma once
 
@@ -70,11 +71,11 @@ class H1BodyDecoder {
     kDone,
     kLength,
     kUntilClose,
-    kSize,          // digits of a chunk size, then ';' or CR
-    kExtension,     // behind ';'
-    kSizeLf,        // LF of the size line
+    kSize,       // digits of a chunk size, then ';' or CR
+    kExtension,  // behind ';'
+    kSizeLf,     // LF of the size line
     kChunkData,
-    kDataCr,        // CRLF behind the data of a chunk
+    kDataCr,  // CRLF behind the data of a chunk
     kDataLf,
     kTrailerStart,  // behind the last chunk: CR of the empty line or a trailer
     kFinalLf,       // LF of the empty line when there are no trailers

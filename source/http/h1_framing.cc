@@ -89,6 +89,12 @@ bool ParseLength(std::string_view text, uint64_t& length) {
   return true;
 }
 
+// What nearly all clients send, in the spelling of nearly all.
+bool IsKeepAlive(std::string_view value) {
+  constexpr std::string_view kText = "keep-alive";
+  return value.size() == kText.size() && std::memcmp(value.data(), kText.data(), 10) == 0;
+}
+
 // Skips "http://" or "https://"; 0 when it is neither.
 size_t SchemeSize(std::string_view target) {
   constexpr std::string_view kSchemes[] = {"http://", "https://"};
@@ -100,22 +106,18 @@ size_t SchemeSize(std::string_view target) {
 
 }  // namespace
 
-// RFC 9112, section 3.2: the form must fit the method.
-H1Fault H1HeadReader::ReadTarget() {
+// RFC 9112, section 3.2: the form must fit the method. Any form but the usual "/...".
+H1Fault H1HeadReader::ReadUnusualTarget() {
   const std::string_view target = TextOf(scratch_.target_);
   scratch_.authority_ = {};
   scratch_.path_ = scratch_.target_;
-  if (__builtin_expect(scratch_.method_ == Method::kConnect, 0)) {
+  if (scratch_.method_ == Method::kConnect) {
     scratch_.target_form_ = TargetForm::kAuthority;
     scratch_.authority_ = scratch_.target_;
     // The port is not optional here (RFC 9110, section 9.3.6).
-    const bool has_port = target.find_last_of(':') != std::string_view::npos &&
-                          target.back() != ']';
+    const bool has_port =
+        target.find_last_of(':') != std::string_view::npos && target.back() != ']';
     return has_port && IsAuthority(target) ? H1Fault::kNone : H1Fault::kBadTarget;
-  }
-  if (__builtin_expect(target.front() == '/', 1)) {
-    scratch_.target_form_ = TargetForm::kOrigin;
-    return H1Fault::kNone;
   }
   if (target == "*") {
     scratch_.target_form_ = TargetForm::kAsterisk;
@@ -206,6 +208,11 @@ void H1HeadReader::ReadConnection() {
   bool close = false;
   bool keep_alive = false;
   bool upgrade = false;
+  if (CountOf(Name::kConnection) == 1 && IsKeepAlive(FirstOf(Name::kConnection).value_view())) {
+    scratch_.keep_alive_ = true;
+    scratch_.upgrade_ = false;
+    return;
+  }
   ForEachOf(Name::kConnection, [&](std::string_view value) {
     ForEachElement(value, [&](std::string_view option) {
       if (EqualsIgnoreCase(option, "close")) {
@@ -233,9 +240,8 @@ H1Fault H1HeadReader::ReadExpect() {
       !EqualsIgnoreCase(FirstOf(Name::kExpect).value_view(), "100-continue")) {
     return H1Fault::kUnknownExpectation;
   }
-  const bool has_body =
-      scratch_.body_ == BodyKind::kChunked ||
-      (scratch_.body_ == BodyKind::kLength && scratch_.content_length_ > 0);
+  const bool has_body = scratch_.body_ == BodyKind::kChunked ||
+                        (scratch_.body_ == BodyKind::kLength && scratch_.content_length_ > 0);
   scratch_.expect_continue_ = has_body && scratch_.version_ != Version::kHttp10;
   return H1Fault::kNone;
 }
@@ -277,7 +283,11 @@ H1ParseStatus H1HeadReader::FinishResponse(Method request_method) {
   } else if (CountOf(Name::kContentLength) > 0) {
     if (H1Fault fault = ReadLength(true); fault != H1Fault::kNone) return Fail(fault);
   }
-  ReadConnection();
+  if (CountOf(Name::kConnection) > 0) {
+    ReadConnection();
+  } else {
+    scratch_.keep_alive_ = scratch_.version_ != Version::kHttp10;
+  }
   scratch_.upgrade_ = scratch_.status_ == 101;
   if (ResponseHasNoBody(request_method, scratch_.status_)) {
     scratch_.body_ = BodyKind::kNone;
@@ -305,13 +315,7 @@ H1ParseStatus H1HeadReader::FinishResponse(Method request_method) {
 
 void H1HeadScratch::CopyFields(const char* copy, HeaderMap& headers, size_t extra) const {
   headers.Reserve(headers.size() + count_ + extra);
-  const HeaderEntry* const end = fields_.get() + count_;
-  for (const HeaderEntry* field = fields_.get(); field != end; ++field) {
-    HeaderEntry entry = *field;
-    entry.name = copy + (field->name - start_);
-    entry.value = copy + (field->value - start_);
-    headers.Adopt(entry);
-  }
+  headers.AdoptBlock(fields_.get(), count_, start_, copy);
 }
 
 void H1HeadScratch::CopyTo(Arena& arena, RequestHead& head) const {
@@ -365,8 +369,7 @@ void H1HeadScratch::CopyTrailersTo(HeaderMap& trailers) const {
   if (count_ == 0) return;
   const std::string_view copy = trailers.arena().Copy({start_, head_size_});
   CopyFields(copy.data(), trailers, 0);
-  trailers.RemoveIf(
-      [](const HeaderEntry& entry) { return kForbiddenTrailers.Has(entry.id); });
+  trailers.RemoveIf([](const HeaderEntry& entry) { return kForbiddenTrailers.Has(entry.id); });
 }
 
 std::string_view H1FaultText(H1Fault fault) {

@@ -45,6 +45,10 @@ class H1HeadReader {
   [[nodiscard]] Line ReadStatusLine(const char*& at);
   [[nodiscard]] Line ReadLineEnd(const char*& at, H1Fault otherwise);
   [[nodiscard]] Line ReadField(const char*& at);
+  [[nodiscard]] uint32_t ReadUsualFields(const char*& at, uint32_t most);
+  template <bool kNearEnd>
+  [[nodiscard]] uint32_t ReadUsualFieldsUpTo(const char*& at, uint32_t most);
+  void NoteFraming(Name id, size_t position);
   [[nodiscard]] Line CheckUnknownName(std::string_view name, bool& keep);
   [[nodiscard]] Line BrokenName(const char* at, const char* stop);
   [[nodiscard]] H1ParseStatus Pending(const char* line_start, uint32_t lines);
@@ -54,7 +58,7 @@ class H1HeadReader {
   // h1_framing.cc
   [[nodiscard]] H1ParseStatus FinishRequest();
   [[nodiscard]] H1ParseStatus FinishResponse(Method request_method);
-  [[nodiscard]] H1Fault ReadTarget();
+  [[nodiscard]] H1Fault ReadUnusualTarget();
   [[nodiscard]] H1Fault ReadHost();
   [[nodiscard]] H1Fault ReadLength(bool identical_may_repeat);
   [[nodiscard]] H1Fault ReadTransferEncoding();

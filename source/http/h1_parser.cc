@@ -6,6 +6,7 @@
 
 #include "source/http/chars.h"
 #include "source/http/h1_head_reader.h"
+#include "source/http/name_lookup.h"
 
 namespace gatehouse::http {
 namespace {
@@ -52,11 +53,7 @@ H1HeadScratch::H1HeadScratch() : capacity_(128) {
 
 H1HeadReader::H1HeadReader(Kind kind, std::string_view buffered, const H1Limits& limits,
                            H1HeadParser& parser, H1HeadScratch& scratch)
-    : limits_(limits),
-      parser_(parser),
-      scratch_(scratch),
-      floor_(buffered.data()),
-      kind_(kind) {
+    : limits_(limits), parser_(parser), scratch_(scratch), floor_(buffered.data()), kind_(kind) {
   const size_t most = kind == Kind::kTrailers ? limits.max_trailer_bytes : limits.max_head_bytes;
   full_ = buffered.size() >= most;
   end_ = floor_ + (full_ ? most : buffered.size());
@@ -86,9 +83,11 @@ H1ParseStatus H1HeadReader::Run(Method request_method) {
   return H1ParseStatus::kDone;
 }
 
-// False when the new bytes cannot complete or break a line, so that the line need not be read again.
-bool H1HeadReader::MayGoOn() const {
-  if (parser_.scanned_ == 0) return true;
+// False when the new bytes cannot complete or break a line, so that the line need not be read
+// again.
+inline bool H1HeadReader::MayGoOn() const {
+  // At the limit the line is read as well: what is wrong with it goes before its being too long.
+  if (parser_.scanned_ == 0 || full_) return true;
   const char* from = floor_ + parser_.scanned_;
   const char* stop = FindControl(from, end_, floor_);
   if (stop != end_ && !(*stop == '\r' && stop + 1 == end_)) return true;
@@ -146,12 +145,13 @@ H1ParseStatus H1HeadReader::ReadHead() {
   }
   const uint32_t most_lines = limits_.max_headers + (kind_ != Kind::kTrailers ? 1u : 0u);
   while (true) {
+    lines += ReadUsualFields(at, most_lines - lines);
     if (at == end_) return Pending(at, lines);
     if (*at == '\r') break;
     if (lines >= most_lines) return Fail(H1Fault::kTooManyHeaders);
     const char* line_start = at;
     const Line line = ReadField(at);
-    if (__builtin_expect(line != Line::kOk, 0)) {
+    if (line != Line::kOk) {
       return line == Line::kBroken ? H1ParseStatus::kError : Pending(line_start, lines);
     }
     ++lines;
@@ -165,7 +165,7 @@ H1ParseStatus H1HeadReader::ReadHead() {
 }
 
 // On kIncomplete `at` is where the start line begins, on kOk behind its end.
-H1HeadReader::Line H1HeadReader::ReadStartLine(const char*& at) {
+inline H1HeadReader::Line H1HeadReader::ReadStartLine(const char*& at) {
   if (kind_ == Kind::kRequest) {
     const Line line = SkipEmptyLines(at);
     if (line != Line::kOk) return line;
@@ -177,7 +177,7 @@ H1HeadReader::Line H1HeadReader::ReadStartLine(const char*& at) {
   return line;
 }
 
-H1HeadReader::Line H1HeadReader::SkipEmptyLines(const char*& at) {
+inline H1HeadReader::Line H1HeadReader::SkipEmptyLines(const char*& at) {
   while (at != end_ && *at == '\r') {
     if (at + 1 == end_) return Line::kIncomplete;
     if (at[1] != '\n') return Broken(H1Fault::kBareCr);
@@ -189,7 +189,7 @@ H1HeadReader::Line H1HeadReader::SkipEmptyLines(const char*& at) {
 }
 
 // CRLF at `at`, else a fault that tells what is there.
-H1HeadReader::Line H1HeadReader::ReadLineEnd(const char*& at, H1Fault otherwise) {
+inline H1HeadReader::Line H1HeadReader::ReadLineEnd(const char*& at, H1Fault otherwise) {
   if (at == end_) return Line::kIncomplete;
   if (*at != '\r') return Broken(FaultOf(*at, otherwise));
   if (at + 1 == end_) return Line::kIncomplete;
@@ -202,7 +202,12 @@ H1HeadReader::Line H1HeadReader::ReadLineEnd(const char*& at, H1Fault otherwise)
 H1HeadReader::Line H1HeadReader::ReadRequestLine(const char*& at) {
   const char* method = at;
   const char* limit = end_ - at > kMaxMethod ? at + kMaxMethod + 1 : end_;
-  while (at != limit && IsTokenChar(*at)) ++at;
+  const bool get = end_ - at > 4 && std::memcmp(at, "GET ", 4) == 0;
+  if (get) {
+    at += 3;
+  } else {
+    while (at != limit && IsTokenChar(*at)) ++at;
+  }
   if (at - method > kMaxMethod) return Broken(H1Fault::kMethodTooLong);
   if (at == end_) return Line::kIncomplete;
   if (*at != ' ' || at == method) return Broken(FaultOf(*at, H1Fault::kBadMethod));
@@ -218,6 +223,9 @@ H1HeadReader::Line H1HeadReader::ReadRequestLine(const char*& at) {
   const std::string_view target_text(target, static_cast<size_t>(at - target));
 
   ++at;
+  scratch_.method_text_ = SpanOf(method_text);
+  scratch_.target_ = SpanOf(target_text);
+  scratch_.method_ = get ? Method::kGet : FindMethod(method_text);
   const Line version = ReadVersion(at);
   if (version != Line::kOk) {
     // The first 16 bytes of an HTTP/2 connection (RFC 9113, section 3.4) look like a request.
@@ -229,15 +237,18 @@ H1HeadReader::Line H1HeadReader::ReadRequestLine(const char*& at) {
   }
   const Line end = ReadLineEnd(at, H1Fault::kBadVersion);
   if (end != Line::kOk) return end;
-  scratch_.method_text_ = SpanOf(method_text);
-  scratch_.target_ = SpanOf(target_text);
-  scratch_.method_ = FindMethod(method_text);
-  const H1Fault fault = ReadTarget();
+  if (__builtin_expect(*target == '/' && scratch_.method_ != Method::kConnect, 1)) {
+    scratch_.target_form_ = TargetForm::kOrigin;
+    scratch_.path_ = scratch_.target_;
+    scratch_.authority_ = {};  // Host will tell
+    return Line::kOk;
+  }
+  const H1Fault fault = ReadUnusualTarget();
   return fault == H1Fault::kNone ? Line::kOk : Broken(fault);
 }
 
 // "HTTP/" DIGIT "." DIGIT. A minor version above 1 is 1.1 (RFC 9110, section 2.5).
-H1HeadReader::Line H1HeadReader::ReadVersion(const char*& at) {
+inline H1HeadReader::Line H1HeadReader::ReadVersion(const char*& at) {
   constexpr char kPattern[] = "HTTP/1.1";
   if (__builtin_expect(end_ - at >= kVersionSize && std::memcmp(at, kPattern, 8) == 0, 1)) {
     scratch_.version_ = Version::kHttp11;
@@ -299,14 +310,20 @@ H1HeadReader::Line H1HeadReader::CheckUnknownName(std::string_view name, bool& k
   return Line::kOk;
 }
 
+inline void H1HeadReader::NoteFraming(Name id, size_t position) {
+  const auto index = static_cast<unsigned>(id);
+  if (__builtin_expect(index - 1 >= static_cast<unsigned>(kLastFramingName), 1)) return;
+  if (scratch_.framing_count_[index]++ == 0) {
+    scratch_.framing_first_[index] = static_cast<uint16_t>(position);
+  }
+}
+
 // RFC 9112, section 5: field-name ":" OWS field-value OWS CRLF. `at` is not at the end and not at a
-// CR; on kOk it is behind the line.
-inline H1HeadReader::Line H1HeadReader::ReadField(const char*& at) {
+// CR; on kOk it is behind the line. For fields that ReadUsualFields leaves.
+H1HeadReader::Line H1HeadReader::ReadField(const char*& at) {
   const char* name = at;
   const char* colon = FindColon(name, end_, floor_);
-  if (__builtin_expect(colon == end_, 0)) {
-    return BrokenName(name, std::find_if_not(name, end_, IsTokenChar));
-  }
+  if (colon == end_) return BrokenName(name, std::find_if_not(name, end_, IsTokenChar));
   const std::string_view name_text(name, static_cast<size_t>(colon - name));
   const Name id = FindName(name_text);
   bool keep = true;
@@ -319,26 +336,141 @@ inline H1HeadReader::Line H1HeadReader::ReadField(const char*& at) {
   const char* stop = FindControl(value, end_, floor_);
   at = stop;
   const Line line = ReadLineEnd(at, H1Fault::kControlCharacter);
-  if (__builtin_expect(line != Line::kOk, 0)) return line;
-  if (__builtin_expect(!keep, 0)) return Line::kOk;
+  if (line != Line::kOk || !keep) return line;
   while (stop != value && IsSpace(stop[-1])) --stop;
-
-  const uint32_t position = scratch_.count_++;
-  HeaderEntry& entry = scratch_.fields_[position];
-  entry.name = name;
-  entry.value = value;
-  entry.value_len = static_cast<uint32_t>(stop - value);
-  entry.name_len = static_cast<uint16_t>(name_text.size());
-  entry.id = id;
-  entry.flags = 0;
-  const auto index = static_cast<unsigned>(id);
-  if (index - 1 < static_cast<unsigned>(kLastFramingName)) {
-    if (scratch_.framing_count_[index]++ == 0) {
-      scratch_.framing_first_[index] = static_cast<uint16_t>(position);
-    }
-  }
+  NoteFraming(id, scratch_.count_);
+  scratch_.fields_[scratch_.count_++] = {.name = name,
+                                         .value = value,
+                                         .value_len = static_cast<uint32_t>(stop - value),
+                                         .name_len = static_cast<uint16_t>(name_text.size()),
+                                         .id = id,
+                                         .flags = 0};
   return Line::kOk;
 }
+
+#if defined(__SSE2__)
+namespace {
+
+constexpr ptrdiff_t kWord = 16;
+
+// 16 bytes of a head, and what is among them. Near the end these are the last 16 bytes, looked at
+// from `at` on; behind the end there is nothing.
+template <bool kNearEnd>
+class HeadWord {
+ public:
+  // `last` is where the last 16 bytes of the head begin; `at` is not behind it unless kNearEnd.
+  HeadWord(const char* at, const char* last) {
+    const char* from = at;
+    if constexpr (kNearEnd) {
+      from = std::min(at, last);
+      shift_ = static_cast<unsigned>(at - from);
+    }
+    bytes_ = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  }
+  [[nodiscard]] unsigned Controls() const { return From(ControlsAndTabs(bytes_)); }
+  [[nodiscard]] unsigned Colons() const { return From(MaskOf(bytes_, ':')); }
+  // Letters, digits and '-': all that most names are made of.
+  [[nodiscard]] unsigned NameBytes() const {
+    const auto between = [](__m128i bytes, char low, char high) {
+      return _mm_and_si128(_mm_cmpgt_epi8(bytes, _mm_set1_epi8(static_cast<char>(low - 1))),
+                           _mm_cmplt_epi8(bytes, _mm_set1_epi8(static_cast<char>(high + 1))));
+    };
+    const __m128i letters = between(_mm_or_si128(bytes_, _mm_set1_epi8(0x20)), 'a', 'z');
+    const __m128i digits = between(bytes_, '0', '9');
+    const __m128i dashes = _mm_cmpeq_epi8(bytes_, _mm_set1_epi8('-'));
+    return From(static_cast<unsigned>(
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(letters, digits), dashes))));
+  }
+
+ private:
+  [[nodiscard]] unsigned From(unsigned mask) const { return kNearEnd ? mask >> shift_ : mask; }
+
+  __m128i bytes_;
+  unsigned shift_ = 0;
+};
+
+// CRLF; both bytes are there.
+inline bool IsLineEnd(const char* at) {
+  uint16_t two;
+  std::memcpy(&two, at, sizeof(two));
+  return two == ('\n' << 8 | '\r');
+}
+
+}  // namespace
+
+// ReadField for as many fields as are what nearly all are: complete, with a known name or one of at
+// most 15 letters, digits and '-'. One load finds the colon and the first control character; known
+// names need no other check. Returns how many; `at` is behind them, at whatever comes next, which
+// may be anything. The last field or two are near the end: they are read the same way, but with
+// words that must not reach over it.
+template <bool kNearEnd>
+uint32_t H1HeadReader::ReadUsualFieldsUpTo(const char*& at, uint32_t most) {
+  using Word = HeadWord<kNearEnd>;
+  const char* const last = end_ - kWord;
+  // A word may follow one that begins here or before.
+  const char* const last_but_one = (kNearEnd ? end_ - 1 : last) - kWord;
+  const char* const last_stop = end_ - 2;
+  // FindFolded reads eight bytes.
+  const char* const last_name = kNearEnd ? end_ - 8 : last;
+  HeaderEntry* const begin = &scratch_.fields_[scratch_.count_];
+  HeaderEntry* entry = begin;
+  const HeaderEntry* const entries_end = begin + most;
+  const char* name = at;
+  for (; entry != entries_end && name <= last_name && *name != '\r'; ++entry) {
+    const Word first(name, last);
+    unsigned controls = first.Controls();
+    unsigned colons = first.Colons();
+    const char* word = name;
+    while (__builtin_expect(colons == 0, 0)) {
+      if (controls != 0 || word > last_but_one) break;
+      word += kWord;
+      const Word next(word, last);
+      controls = next.Controls();
+      colons = next.Colons();
+    }
+    if (__builtin_expect(colons == 0, 0)) break;
+    const char* const colon = word + __builtin_ctz(colons);
+    while (controls == 0 && word <= last_but_one) {
+      word += kWord;
+      controls = Word(word, last).Controls();
+    }
+    if (__builtin_expect(controls == 0, 0)) break;
+    const char* stop = word + __builtin_ctz(controls);
+    // Not so, too, when it is a tab or another control, and when it is in front of the colon.
+    if (__builtin_expect(stop < colon || stop > last_stop || !IsLineEnd(stop), 0)) break;
+    const auto name_size = static_cast<size_t>(colon - name);
+    const Name id = names_internal::FindFolded(name, name_size);
+    if (id == Name::kUnknown) {
+      const unsigned bits = (1u << (name_size & 15)) - 1;
+      if (name_size == 0 || name_size > 15 || (first.NameBytes() & bits) != bits) break;
+    }
+    entry->name = name;
+    name = stop + 2;
+    const char* value = colon + 1;
+    if (__builtin_expect(*value == ' ', 1)) ++value;
+    while (__builtin_expect(*value == ' ', 0)) ++value;  // stops at the CR
+    while (__builtin_expect(stop[-1] == ' ', 0) && stop != value) --stop;
+    entry->value = value;
+    entry->value_len = static_cast<uint32_t>(stop - value);
+    entry->name_len = static_cast<uint16_t>(name_size);
+    entry->id = id;
+    entry->flags = 0;
+    NoteFraming(id, static_cast<size_t>(entry - &scratch_.fields_[0]));
+  }
+  at = name;
+  const auto read = static_cast<uint32_t>(entry - begin);
+  scratch_.count_ += read;
+  return read;
+}
+
+uint32_t H1HeadReader::ReadUsualFields(const char*& at, uint32_t most) {
+  if (end_ - floor_ < kWord) return 0;
+  const uint32_t read = ReadUsualFieldsUpTo<false>(at, most);
+  return read + ReadUsualFieldsUpTo<true>(at, most - read);
+}
+#else
+uint32_t H1HeadReader::ReadUsualFields(const char*&, uint32_t) { return 0; }
+#endif
 
 H1ParseStatus H1HeadParser::ParseRequest(std::string_view buffered, const H1Limits& limits,
                                          H1HeadScratch& scratch) {

@@ -37,12 +37,12 @@ namespace gatehouse::http {
 enum class UnderscorePolicy : uint8_t { kDrop, kReject, kAllow };
 
 struct H1Limits {
-  uint32_t max_head_bytes = 61440;      // 431
-  uint32_t max_uri_bytes = 8192;        // 414
-  uint16_t max_headers = 100;           // 431; fields that the underscore policy drops count too
+  uint32_t max_head_bytes = 61440;  // 431
+  uint32_t max_uri_bytes = 8192;    // 414
+  uint16_t max_headers = 100;       // 431; fields that the underscore policy drops count too
   UnderscorePolicy underscores = UnderscorePolicy::kDrop;
   uint32_t max_chunk_extra_bytes = 4096;  // chunk extensions of one body, all together: 400
-  uint32_t max_trailer_bytes = 8192;    // 431
+  uint32_t max_trailer_bytes = 8192;      // 431
 };
 
 enum class H1ParseStatus : uint8_t { kNeedMore, kDone, kError };
@@ -122,7 +122,7 @@ class H1HeadScratch {
   // Entries point into the buffered bytes until CopyTo moves them.
   std::unique_ptr<HeaderEntry[]> fields_;
   uint32_t capacity_;
-  uint32_t count_ = 0;     // recorded fields
+  uint32_t count_ = 0;           // recorded fields
   const char* start_ = nullptr;  // of the start line (or of the first trailer)
   uint32_t head_size_ = 0;       // from start_ on, with the empty line
   size_t consumed_ = 0;

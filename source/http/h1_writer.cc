@@ -139,9 +139,8 @@ char* PutUpgrade(char* out, std::string_view protocol) {
 
 bool TakesTrailers(const HeaderMap& headers) {
   bool takes = false;
-  headers.ForEach(Name::kTe, [&takes](std::string_view value) {
-    takes = takes || ListHas(value, "trailers");
-  });
+  headers.ForEach(
+      Name::kTe, [&takes](std::string_view value) { takes = takes || ListHas(value, "trailers"); });
   return takes;
 }
 
@@ -205,10 +204,10 @@ H1ResponseFraming FrameResponse(Method request_method, Version client_version,
   if (head.upgrade) framing.upgrade_protocol = head.upgrade_protocol;
   if (ResponseHasNoBody(request_method, head.status)) {
     // A length is announced for HEAD and 304 only (RFC 9110, section 8.6).
-    const bool may_announce = head.status >= 200 && head.status != 204 &&
-                              request_method != Method::kConnect;
-    framing.has_content_length = may_announce && (head.has_content_length ||
-                                                  head.body == BodyKind::kLength);
+    const bool may_announce =
+        head.status >= 200 && head.status != 204 && request_method != Method::kConnect;
+    framing.has_content_length =
+        may_announce && (head.has_content_length || head.body == BodyKind::kLength);
     framing.body = BodyKind::kNone;
     return framing;
   }

@@ -24,8 +24,8 @@ namespace gatehouse::http {
 
 // How a request goes to the origin. The defaults keep what the client's head says.
 struct H1RequestFraming {
-  std::string_view target;  // path[?query], "*", or host:port for CONNECT
-  std::string_view host;    // value of the Host field
+  std::string_view target;          // path[?query], "*", or host:port for CONNECT
+  std::string_view host;            // value of the Host field
   BodyKind body = BodyKind::kNone;  // kNone, kLength or kChunked
   uint64_t content_length = 0;      // with kLength
   bool keep_alive = true;

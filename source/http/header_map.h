@@ -166,6 +166,19 @@ class HeaderMap {
     NoteFirst(entry.id, size_);
     ++size_;
   }
+  // For codecs alone: adopts entries whose texts lie in a block at `from`, of which the arena now
+  // holds a copy at `to`.
+  void AdoptBlock(const HeaderEntry* entries, size_t count, const char* from, const char* to) {
+    Reserve(size_ + count);
+    HeaderEntry* out = entries_ + size_;
+    for (size_t i = 0; i < count; ++i, ++out) {
+      *out = entries[i];
+      out->name = to + (entries[i].name - from);
+      out->value = to + (entries[i].value - from);
+      NoteFirst(out->id, size_ + i);
+    }
+    size_ += static_cast<uint32_t>(count);
+  }
   // Room for that many fields in all.
   void Reserve(size_t count);
 

@@ -76,9 +76,8 @@ char Fold(char c) {
 
 // `pattern` is lower case; case and '_' for '-' make no difference in the name.
 bool StartsWithFolded(std::string_view name, std::string_view pattern) {
-  return name.size() >= pattern.size() &&
-         std::equal(pattern.begin(), pattern.end(), name.begin(),
-                    [](char p, char n) { return p == Fold(n); });
+  return name.size() >= pattern.size() && std::equal(pattern.begin(), pattern.end(), name.begin(),
+                                                     [](char p, char n) { return p == Fold(n); });
 }
 
 bool MatchesPattern(std::string_view name, std::string_view pattern) {
@@ -99,27 +98,28 @@ Name FindFolded(std::string_view name) {
 }
 
 bool OwnedUnknown(std::string_view name, const StripOptions& options) {
+  // All that could be spelt with '_', and all prefixes, begin with an x.
+  if ((name[0] | 0x20) != 'x') return false;
   const Name id = FindFolded(name);
   if (id != Name::kUnknown) {
     return kIdentity.Has(id) || (!options.trust_forwarded && kForwarding.Has(id));
   }
-  if ((name[0] | 0x20) != 'x') return false;
   if (!options.trust_forwarded && StartsWithFolded(name, kForwardedPrefix)) return true;
   return std::any_of(std::begin(kOwnedPrefixes), std::end(kOwnedPrefixes),
                      [name](std::string_view prefix) { return StartsWithFolded(name, prefix); });
 }
 
-bool IsOwned(const HeaderEntry& entry, const StripOptions& options) {
+inline bool IsOwned(const HeaderEntry& entry, const StripOptions& options) {
   if (entry.id != Name::kUnknown) {
     if (kIdentity.Has(entry.id)) return true;
     if (!options.trust_forwarded && kForwarding.Has(entry.id)) return true;
   } else if (OwnedUnknown(entry.name_view(), options)) {
     return true;
   }
-  return std::any_of(options.owned.begin(), options.owned.end(),
-                     [&entry](std::string_view pattern) {
-                       return MatchesPattern(entry.name_view(), pattern);
-                     });
+  if (__builtin_expect(options.owned.empty(), 1)) return false;
+  return std::any_of(
+      options.owned.begin(), options.owned.end(),
+      [&entry](std::string_view pattern) { return MatchesPattern(entry.name_view(), pattern); });
 }
 
 constexpr StripOptions kUntrusted;
@@ -149,9 +149,9 @@ bool StripHopByHop(HeaderMap& headers) {
     ForEachElement(value, [&](std::string_view option) {
       allowed = allowed && MayBeNamed(option);
       // The usual options name no field, or one that goes anyway.
-      names_others = names_others || !(EqualsIgnoreCase(option, "keep-alive") ||
-                                       EqualsIgnoreCase(option, "close") ||
-                                       EqualsIgnoreCase(option, "upgrade"));
+      names_others = names_others ||
+                     !(EqualsIgnoreCase(option, "keep-alive") ||
+                       EqualsIgnoreCase(option, "close") || EqualsIgnoreCase(option, "upgrade"));
     });
   });
   if (!allowed) return false;
@@ -175,8 +175,7 @@ bool StripHopByHop(HeaderMap& headers) {
 }
 
 size_t StripUntrusted(HeaderMap& headers, const StripOptions& options) {
-  return headers.RemoveIf(
-      [&options](const HeaderEntry& entry) { return IsOwned(entry, options); });
+  return headers.RemoveIf([&options](const HeaderEntry& entry) { return IsOwned(entry, options); });
 }
 
 }  // namespace gatehouse::http

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstring>
 
 namespace gatehouse::http {
 namespace {
@@ -95,7 +96,8 @@ Method FindMethod(std::string_view text) {
   Method guess = Method::kOther;
   switch (text.size()) {
     case 3:
-      guess = text[0] == 'G' ? Method::kGet : Method::kPut;
+      if (std::memcmp(text.data(), "GET", 3) == 0) return Method::kGet;
+      guess = Method::kPut;
       break;
     case 4:
       guess = text[0] == 'H' ? Method::kHead : Method::kPost;

@@ -3,10 +3,19 @@
 #include <array>
 #include <bit>
 #include <cstring>
-#include <type_traits>
+
+#include "source/http/name_lookup.h"
 
 namespace gatehouse::http {
 namespace {
+
+using names_internal::kMaxNameSize;
+using names_internal::kNameFactor;
+using names_internal::kNameSlots;
+using names_internal::LoadWord;
+using names_internal::NameEntry;
+using names_internal::NameKey;
+using names_internal::NameSlot;
 
 struct Pair {
   Name name;
@@ -146,94 +155,68 @@ constexpr Pair kPairs[] = {
 };
 static_assert(std::size(kPairs) == kNameCount - 1, "every name needs its text");
 
-// Text padded with zeros, so that it is compared in words. Index 0 is kUnknown.
-struct Padded {
-  char text[39];
-  uint8_t size;
-};
-
-constexpr std::array<Padded, kNameCount> MakeTexts() {
-  std::array<Padded, kNameCount> texts = {};
+constexpr std::array<NameEntry, kNameCount> MakeTexts() {
+  std::array<NameEntry, kNameCount> texts = {};
   for (const Pair& pair : kPairs) {
-    Padded& padded = texts[static_cast<size_t>(pair.name)];
-    if (padded.size != 0 || pair.text.size() > sizeof(padded.text)) throw "doubled or too long";
+    NameEntry& entry = texts[static_cast<size_t>(pair.name)];
+    if (entry.size != 0 || pair.text.size() > sizeof(entry.text)) throw "doubled or too long";
     for (size_t i = 0; i < pair.text.size(); ++i) {
       const char c = pair.text[i];
       const bool usual = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
       if (!usual) throw "names are lower-case letters, digits and '-'";
-      padded.text[i] = c;
+      entry.text[i] = c;
     }
-    padded.size = static_cast<uint8_t>(pair.text.size());
+    entry.size = static_cast<uint32_t>(pair.text.size());
   }
   return texts;
 }
-constexpr std::array<Padded, kNameCount> kTexts = MakeTexts();
+constexpr std::array<NameEntry, kNameCount> kTexts = MakeTexts();
 
-constexpr uint64_t Load(const char* from, size_t size) {
+constexpr uint64_t LoadText(const char* from, size_t size) {
   uint64_t word = 0;
-  if (std::is_constant_evaluated()) {
-    for (size_t i = 0; i < size; ++i) {
-      word |= uint64_t{static_cast<unsigned char>(from[i])} << (8 * i);
-    }
-  } else {
-    std::memcpy(&word, from, size);
+  for (size_t i = 0; i < size; ++i) {
+    word |= uint64_t{static_cast<unsigned char>(from[i])} << (8 * i);
   }
   return word;
 }
 static_assert(std::endian::native == std::endian::little);
 
-constexpr uint64_t kCaseBits = 0x2020202020202020;
-
-// The first and last bytes of a name and its length. Bit 5 is set everywhere, which makes letters
-// lower case; other bytes may fall together, and the comparison sorts them out.
-constexpr uint64_t KeyOf(const char* text, size_t size) {
-  uint64_t first = 0;
-  uint64_t last = 0;
-  if (size >= 8) {
-    first = Load(text, 8);
-    last = Load(text + size - 8, 8);
-  } else if (size >= 4) {
-    first = Load(text, 4);
-    last = Load(text + size - 4, 4);
-  } else {
-    first = Load(text, 2);
-    last = Load(text + size - 2, 2);
-  }
-  return ((first | kCaseBits) ^ std::rotl(last | kCaseBits, 27)) + size;
+constexpr uint64_t KeyOf(const NameEntry& entry) {
+  const size_t size = entry.size;
+  if (size < 8) return NameKey(LoadText(entry.text, size), LoadText(entry.text, size), size);
+  return NameKey(LoadText(entry.text, 8), LoadText(entry.text + size - 8, 8), size);
 }
 
-constexpr int kSlotBits = 10;
-constexpr size_t Slot(uint64_t key, uint64_t factor) { return (key * factor) >> (64 - kSlotBits); }
-
-// Tries odd factors until no two names share a slot: a perfect hash, found by the compiler.
+// Tries odd factors until no two names share a slot: a perfect hash, found by the compiler. The
+// known one comes first, since some compilers have little patience.
 constexpr uint64_t FindFactor() {
   std::array<uint64_t, kNameCount> keys = {};
-  for (size_t i = 1; i < kNameCount; ++i) keys[i] = KeyOf(kTexts[i].text, kTexts[i].size);
-  std::array<uint16_t, size_t{1} << kSlotBits> taken_by = {};
-  uint64_t factor = 0x9e3779b97f4a7c15;
+  for (size_t i = 1; i < kNameCount; ++i) keys[i] = KeyOf(kTexts[i]);
+  std::array<uint16_t, kNameSlots> taken_by = {};
+  uint64_t factor = kNameFactor;
   for (uint16_t attempt = 1; attempt < 10000; ++attempt) {
-    factor = (factor * 0xd1342543de82ef95 + 0x2545f4914f6cdd1d) | 1;
     size_t i = 1;
     for (; i < kNameCount; ++i) {
-      uint16_t& taken = taken_by[Slot(keys[i], factor)];
+      uint16_t& taken = taken_by[NameSlot(keys[i], factor)];
       if (taken == attempt) break;
       taken = attempt;
     }
     if (i == kNameCount) return factor;
+    factor = (factor * 0xd1342543de82ef95 + 0x2545f4914f6cdd1d) | 1;
   }
   return 0;
 }
 constexpr uint64_t kFactor = FindFactor();
-static_assert(kFactor != 0, "no perfect hash found: raise kSlotBits");
+static_assert(kFactor != 0, "no perfect hash found: raise kNameSlotBits");
+static_assert(kFactor == kNameFactor, "names were added: kNameFactor is now the left one");
 
-constexpr std::array<uint8_t, size_t{1} << kSlotBits> MakeSlots() {
-  std::array<uint8_t, size_t{1} << kSlotBits> slots = {};
+constexpr std::array<uint8_t, kNameSlots> MakeSlots() {
+  std::array<uint8_t, kNameSlots> slots = {};
   for (size_t i = 1; i < kNameCount; ++i) {
-    slots[Slot(KeyOf(kTexts[i].text, kTexts[i].size), kFactor)] = static_cast<uint8_t>(i);
+    slots[NameSlot(KeyOf(kTexts[i]), kFactor)] = static_cast<uint8_t>(i);
   }
   return slots;
 }
-constexpr std::array<uint8_t, size_t{1} << kSlotBits> kSlots = MakeSlots();
 
 // 0 when they are equal but for the case of letters. The text is lower case, so its letters are
 // the bytes with bit 6 set; only those may differ in bit 5.
@@ -243,33 +226,32 @@ inline uint64_t Difference(uint64_t given, uint64_t text) {
 
 }  // namespace
 
+namespace names_internal {
+
+constinit const std::array<NameEntry, kNameCount> kNameEntries = kTexts;
+constinit const std::array<uint8_t, kNameSlots> kNameSlotTable = MakeSlots();
+
+}  // namespace names_internal
+
 Name FindName(std::string_view name) {
   const size_t size = name.size();
-  if (size < 2 || size > sizeof(Padded::text)) return Name::kUnknown;
-  const char* given = name.data();
-  const uint8_t index = kSlots[Slot(KeyOf(given, size), kFactor)];
-  const Padded& padded = kTexts[index];
-  if (padded.size != size) return Name::kUnknown;
+  if (size < 2 || size > kMaxNameSize) return Name::kUnknown;
+  // With zeros behind it, as the table has it.
+  char given[kMaxNameSize] = {};
+  std::memcpy(given, name.data(), size);
+  const Name found = names_internal::FindFolded(given, size);
+  // FindFolded took bit 5 of every byte for a matter of case; it is one for letters only.
+  const NameEntry& entry = names_internal::kNameEntries[static_cast<size_t>(found)];
   uint64_t difference = 0;
-  if (size >= 8) {
-    size_t at = 0;
-    for (; at + 8 < size; at += 8) {
-      difference |= Difference(Load(given + at, 8), Load(padded.text + at, 8));
-    }
-    difference |= Difference(Load(given + size - 8, 8), Load(padded.text + size - 8, 8));
-  } else if (size >= 4) {
-    difference = Difference(Load(given, 4), Load(padded.text, 4)) |
-                 Difference(Load(given + size - 4, 4), Load(padded.text + size - 4, 4));
-  } else {
-    difference = Difference(Load(given, 2), Load(padded.text, 2)) |
-                 Difference(Load(given + size - 2, 2), Load(padded.text + size - 2, 2));
+  for (size_t at = 0; at < size; at += 8) {
+    difference |= Difference(LoadWord(given + at), LoadWord(entry.text + at));
   }
-  return difference == 0 ? static_cast<Name>(index) : Name::kUnknown;
+  return difference == 0 ? found : Name::kUnknown;
 }
 
 std::string_view NameText(Name name) {
-  const Padded& padded = kTexts[static_cast<size_t>(name)];
-  return {padded.text, padded.size};
+  const NameEntry& entry = names_internal::kNameEntries[static_cast<size_t>(name)];
+  return {entry.text, entry.size};
 }
 
 }  // namespace gatehouse::http

@@ -22,9 +22,45 @@ struct PathScan {
   bool work = false;  // '%', "//" or "/.": needs the slow way
 };
 
-PathScan ScanBytes(std::string_view text, size_t from) {
+#if defined(__SSE2__)
+PathScan ScanPath(std::string_view text) {
   PathScan scan{.end = text.size()};
-  for (size_t i = from; i < text.size(); ++i) {
+  const auto any = [](__m128i bytes, char c) { return _mm_cmpeq_epi8(bytes, _mm_set1_epi8(c)); };
+  unsigned slash_before = 0;
+  unsigned bad_bits = 0;
+  unsigned work_bits = 0;
+  for (size_t at = 0; at < text.size(); at += 16) {
+    const size_t left = text.size() - at;
+    const __m128i bytes = LoadPadded(text.data() + at, left);
+    const __m128i slashes = any(bytes, '/');
+    const __m128i bad =
+        _mm_or_si128(_mm_or_si128(_mm_cmplt_epi8(bytes, _mm_set1_epi8(0x21)), any(bytes, 0x7f)),
+                     _mm_or_si128(any(bytes, '#'), any(bytes, '\\')));
+    const auto slash = static_cast<unsigned>(_mm_movemask_epi8(slashes));
+    const auto dot_or_slash =
+        static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(slashes, any(bytes, '.'))));
+    const unsigned percent = MaskOf(bytes, '%');
+    const unsigned question = MaskOf(bytes, '?');
+    // Bits in front of the first '?', and of the end of the text.
+    unsigned here = left < 16 ? (1u << left) - 1 : 0xffff;
+    if (question != 0) here &= (question & -question) - 1;
+    const unsigned after_slash = slash << 1 | slash_before;
+    bad_bits |= static_cast<unsigned>(_mm_movemask_epi8(bad)) & here;
+    work_bits |= (percent | (after_slash & dot_or_slash)) & here;
+    if (question != 0) {
+      scan.end = at + static_cast<size_t>(__builtin_ctz(question));
+      break;
+    }
+    slash_before = slash >> 15;
+  }
+  scan.bad = bad_bits != 0;
+  scan.work = work_bits != 0;
+  return scan;
+}
+#else
+PathScan ScanPath(std::string_view text) {
+  PathScan scan{.end = text.size()};
+  for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (c == '?') {
       scan.end = i;
@@ -36,46 +72,11 @@ PathScan ScanBytes(std::string_view text, size_t from) {
   }
   return scan;
 }
-
-#if defined(__SSE2__)
-PathScan ScanPath(std::string_view text) {
-  PathScan scan{.end = text.size()};
-  const auto any = [](__m128i bytes, char c) { return _mm_cmpeq_epi8(bytes, _mm_set1_epi8(c)); };
-  unsigned slash_before = 0;
-  for (size_t at = 0; at + 16 <= text.size(); at += 16) {
-    const __m128i bytes =
-        _mm_loadu_si128(reinterpret_cast<const __m128i*>(text.data() + at));
-    const __m128i slashes = any(bytes, '/');
-    const __m128i bad = _mm_or_si128(
-        _mm_or_si128(_mm_cmplt_epi8(bytes, _mm_set1_epi8(0x21)), any(bytes, 0x7f)),
-        _mm_or_si128(any(bytes, '#'), any(bytes, '\\')));
-    const auto slash = static_cast<unsigned>(_mm_movemask_epi8(slashes));
-    const auto dot_or_slash =
-        static_cast<unsigned>(_mm_movemask_epi8(_mm_or_si128(slashes, any(bytes, '.'))));
-    const auto percent = static_cast<unsigned>(_mm_movemask_epi8(any(bytes, '%')));
-    const auto question = static_cast<unsigned>(_mm_movemask_epi8(any(bytes, '?')));
-    // Bits in front of the first '?'.
-    const unsigned here = question == 0 ? 0xffff : (question & -question) - 1;
-    const unsigned after_slash = slash << 1 | slash_before;
-    scan.bad = scan.bad || (static_cast<unsigned>(_mm_movemask_epi8(bad)) & here) != 0;
-    scan.work = scan.work || ((percent | (after_slash & dot_or_slash)) & here) != 0;
-    if (question != 0) {
-      scan.end = at + static_cast<size_t>(__builtin_ctz(question));
-      return scan;
-    }
-    slash_before = slash >> 15;
-  }
-  const PathScan tail = ScanBytes(text, text.size() & ~size_t{15});
-  return {.end = tail.end, .bad = scan.bad || tail.bad, .work = scan.work || tail.work};
-}
-#else
-PathScan ScanPath(std::string_view text) { return ScanBytes(text, 0); }
 #endif
 
 bool IsQuery(std::string_view query) {
   const char* end = query.data() + query.size();
-  return FindTargetEnd(query.data(), end, query.data()) == end &&
-         query.find('#') == std::string_view::npos;
+  return FindQueryEnd(query.data(), end, query.data()) == end;
 }
 
 // Decodes escapes into `out`, which has room for the path. False when the path is invalid.
@@ -144,20 +145,57 @@ bool RemoveDots(char* path, size_t& size, bool merge_slashes) {
   return true;
 }
 
-bool IsLabels(std::string_view host) {
-  if (host.empty() || host.size() > kMaxHost) return false;
-  bool label = false;  // the label so far is not empty
-  for (char c : host) {
-    if (IsHostChar(c)) {
-      label = true;
-    } else if (c == '.' && label) {
-      label = false;
-    } else {
-      return false;
-    }
+// The leading run of host characters and dots.
+struct HostRun {
+  size_t size = 0;
+  bool empty_label = false;  // a dot in front, or two together
+  bool upper = false;        // an upper-case letter
+};
+
+#if defined(__SSE2__)
+HostRun ScanHost(std::string_view text) {
+  HostRun run{.empty_label = !text.empty() && text[0] == '.'};
+  const auto between = [](__m128i bytes, char low, char high) {
+    return _mm_and_si128(_mm_cmpgt_epi8(bytes, _mm_set1_epi8(static_cast<char>(low - 1))),
+                         _mm_cmplt_epi8(bytes, _mm_set1_epi8(static_cast<char>(high + 1))));
+  };
+  // Words overlap by a byte, so that every pair is seen together; the last one ends with the text.
+  for (size_t at = 0;; at += 15) {
+    if (text.size() > 16) at = std::min(at, text.size() - 16);
+    const __m128i bytes = LoadPadded(text.data() + at, text.size() - at);
+    const __m128i letters = between(_mm_or_si128(bytes, _mm_set1_epi8(0x20)), 'a', 'z');
+    const __m128i digits = between(bytes, '0', '9');
+    const __m128i marks = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('-')),
+                                       _mm_cmpeq_epi8(bytes, _mm_set1_epi8('_')));
+    const __m128i dots = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('.'));
+    const auto host = static_cast<unsigned>(
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(letters, digits), _mm_or_si128(marks, dots))));
+    const auto dot = static_cast<unsigned>(_mm_movemask_epi8(dots));
+    const auto inside = static_cast<unsigned>(__builtin_ctz(~host));
+    const unsigned run_bits = (1u << inside) - 1;
+    // Bit 5 moved to where the mask is taken from.
+    const auto lower = static_cast<unsigned>(_mm_movemask_epi8(_mm_slli_epi16(bytes, 2)));
+    const auto letter = static_cast<unsigned>(_mm_movemask_epi8(letters));
+    run.upper |= (letter & ~lower & run_bits) != 0;
+    run.empty_label |= (dot & dot << 1 & run_bits) != 0;
+    run.size = at + inside;
+    if (inside < 16 || run.size == text.size()) return run;
   }
-  return true;  // one dot may end it
 }
+#else
+HostRun ScanHost(std::string_view text) {
+  HostRun run;
+  char before = '.';
+  for (; run.size < text.size(); ++run.size) {
+    const char c = text[run.size];
+    if (!IsHostChar(c) && c != '.') break;
+    run.empty_label = run.empty_label || (c == '.' && before == '.');
+    run.upper = run.upper || (c >= 'A' && c <= 'Z');
+    before = c;
+  }
+  return run;
+}
+#endif
 
 bool IsIpv6Literal(std::string_view text) {
   constexpr size_t kMost = 45;  // ffff:...:255.255.255.255
@@ -180,25 +218,28 @@ uint16_t ParsePort(std::string_view text) {
   return port <= 65535 ? static_cast<uint16_t>(port) : 0;
 }
 
-std::optional<HostPort> SplitAuthority(std::string_view authority) {
-  HostPort result;
+// False when it is none. `upper` tells whether the host may hold upper-case letters.
+bool SplitAuthority(std::string_view authority, HostPort& result, bool& upper) {
   size_t host_size = 0;
+  upper = true;
   const bool literal = !authority.empty() && authority[0] == '[';
   if (literal) {
     host_size = authority.find(']') + 1;  // npos + 1 is 0
-    if (host_size == 0 || !IsIpv6Literal(authority.substr(0, host_size))) return std::nullopt;
+    if (host_size == 0 || !IsIpv6Literal(authority.substr(0, host_size))) return false;
   } else {
-    host_size = std::min(authority.find(':'), authority.size());
-    if (!IsLabels(authority.substr(0, host_size))) return std::nullopt;
+    const HostRun run = ScanHost(authority);
+    if (run.size == 0 || run.size > kMaxHost || run.empty_label) return false;
+    host_size = run.size;
+    upper = run.upper;
   }
   result.host = authority.substr(0, host_size);
   if (host_size < authority.size()) {
-    if (authority[host_size] != ':') return std::nullopt;
+    if (authority[host_size] != ':') return false;
     result.port = ParsePort(authority.substr(host_size + 1));
-    if (result.port == 0) return std::nullopt;
+    if (result.port == 0) return false;
   }
   if (!literal && result.host.back() == '.') result.host.remove_suffix(1);
-  return result;
+  return true;
 }
 
 }  // namespace
@@ -213,39 +254,42 @@ NormalizedPath NormalizePath(std::string_view path_and_query, const PathOptions&
   const PathScan scan = ScanPath(path_and_query);
   if (scan.bad) return kBad;
   const std::string_view query = path_and_query.substr(scan.end);
-  if (!IsQuery(query)) return kBad;
+  if (!query.empty() && !IsQuery(query)) return kBad;
   if (__builtin_expect(!scan.work, 1)) return {PathResult::kClean, path_and_query};
 
   char* copy = arena.AllocateChars(path_and_query.size());
   char* out = copy;
   bool decoded_slash = false;
-  if (!DecodePath(path_and_query.substr(0, scan.end), options.encoded_slash, out,
-                  decoded_slash)) {
+  if (!DecodePath(path_and_query.substr(0, scan.end), options.encoded_slash, out, decoded_slash)) {
     return kBad;
   }
   size_t size = static_cast<size_t>(out - copy);
-  if (!RemoveDots(copy, size, options.merge_slashes)) return kBad;
+  // A redirect to "//host" would lead away from here.
+  const bool redirect =
+      decoded_slash && options.encoded_slash == EncodedSlash::kUnescapeAndRedirect;
+  if (!RemoveDots(copy, size, options.merge_slashes || redirect)) return kBad;
   if (!query.empty()) std::memcpy(copy + size, query.data(), query.size());
   const std::string_view result(copy, size + query.size());
-  if (decoded_slash && options.encoded_slash == EncodedSlash::kUnescapeAndRedirect) {
-    return {PathResult::kRedirect, result};
-  }
+  if (redirect) return {PathResult::kRedirect, result};
   if (result == path_and_query) return {PathResult::kClean, path_and_query};
   return {PathResult::kChanged, result};
 }
 
-bool IsAuthority(std::string_view authority) { return SplitAuthority(authority).has_value(); }
+bool IsAuthority(std::string_view authority) {
+  HostPort ignored;
+  bool upper = false;
+  return SplitAuthority(authority, ignored, upper);
+}
 
 std::optional<HostPort> NormalizeHost(std::string_view authority, Arena& arena) {
-  std::optional<HostPort> result = SplitAuthority(authority);
-  if (!result) return std::nullopt;
-  const auto is_upper = [](char c) { return c >= 'A' && c <= 'Z'; };
-  if (std::any_of(result->host.begin(), result->host.end(), is_upper)) {
-    char* lower = arena.AllocateChars(result->host.size());
-    std::transform(result->host.begin(), result->host.end(), lower, [is_upper](char c) {
-      return is_upper(c) ? static_cast<char>(c | 0x20) : c;
-    });
-    result->host = {lower, result->host.size()};
+  HostPort result;
+  bool upper = false;
+  if (!SplitAuthority(authority, result, upper)) return std::nullopt;
+  if (upper) {
+    char* lower = arena.AllocateChars(result.host.size());
+    std::transform(result.host.begin(), result.host.end(), lower,
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; });
+    result.host = {lower, result.host.size()};
   }
   return result;
 }

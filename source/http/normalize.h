@@ -23,10 +23,10 @@ namespace gatehouse::http {
 
 // What to do with "%2F" and "%5C" in a path: origins differ on whether they separate segments.
 enum class EncodedSlash : uint8_t {
-  kReject,                // 400
-  kKeep,                  // pass them on, encoded
-  kUnescapeAndRedirect,   // 307 to the path with them decoded
-  kUnescapeAndForward,    // decode, then treat as if it had come so
+  kReject,               // 400
+  kKeep,                 // pass them on, encoded
+  kUnescapeAndRedirect,  // 307 to the path with them decoded
+  kUnescapeAndForward,   // decode, then treat as if it had come so
 };
 
 struct PathOptions {
