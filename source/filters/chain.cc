@@ -156,6 +156,7 @@ void FilterRun::BeginReply() {
   response_begun_ = true;
   request_over_ = true;
   replier_ = nullptr;
+  context_->facts().local_reply = true;
   directions_[kResponse].headers_done = false;
   directions_[kResponse].next = 0;
 }

@@ -149,6 +149,13 @@ class FilterRun {
   // ResponseBody() has given out data or is done with the end, so that it can still reply.
   [[nodiscard]] bool holds_response_head() const;
 
+  // Body bytes that are kept while a filter waits: they count against the sink's credit. (What is
+  // gathered for a filter that wants the whole body does not: that has its own limit.)
+  [[nodiscard]] size_t waiting_request_bytes() const { return WaitingBytes(directions_[kRequest]); }
+  [[nodiscard]] size_t waiting_response_bytes() const {
+    return WaitingBytes(directions_[kResponse]);
+  }
+
   // After kReply and until BeginReply(); what its views refer to lives as long as the exchange.
   [[nodiscard]] const Reply& reply() const { return replier_->reply; }
   // The exchange will make a response itself: a filter's reply, or an error's (a deadline, a
@@ -202,6 +209,10 @@ class FilterRun {
   [[nodiscard]] bool HasLeft(uint32_t index) const { return ((left_ >> index) & 1) != 0; }
   [[nodiscard]] bool Skips(const Direction& direction, uint32_t index) const {
     return HasLeft(index) || (direction.side == kResponse && index >= response_bound_);
+  }
+  [[nodiscard]] static size_t WaitingBytes(const Direction& direction) {
+    const BodyState* body = direction.body;
+    return body == nullptr ? 0 : body->piece.bytes() + body->backlog.bytes();
   }
   [[nodiscard]] Entry Enter(Direction& direction);
   // Calls the hook; a verdict other than kContinue ends the walk.

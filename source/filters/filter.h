@@ -24,7 +24,8 @@
 //   Verdict OnResponseTrailers(const F&, FilterContext&)
 //   void OnFinish(const F&, FilterContext&)                    // once, whatever happened
 // A filter sees a response only if the request passed it (or it replied itself), so what it added
-// on the way in it can finish on the way out; local replies pass the response hooks too.
+// on the way in it can finish on the way out; the heads of local replies pass OnResponseHeaders
+// too.
 //
 // A body hook declares what it wants: `static constexpr BodyMode kRequestBody = BodyMode::kStream`
 // (each piece as it comes) or kWhole (once, with all of it; more than `size_t WholeBodyLimit()` of

@@ -51,6 +51,9 @@ struct ExchangeFacts {
   std::string_view trace_id;     // 32 hex digits
   std::string_view traceparent;  // as it goes upstream
   bool echo_request_id = true;
+  // The response is the gateway's own. Its body passes no body hooks: do not promise in its headers
+  // what only they could keep (a coding).
+  bool local_reply = false;
   Captures captures;  // none before routing
 };
 

@@ -47,7 +47,7 @@ void Exchange::Body::Reset() {
 
 void Exchange::GrantRequest(size_t credit) {
   if (downstream_ == nullptr || up_.ended) return;
-  const size_t held = up_.pending.bytes() + up_.ready.bytes();
+  const size_t held = up_.pending.bytes() + up_.ready.bytes() + run_.waiting_request_bytes();
   credit = credit > held ? credit - held : 0;
   if (!WorthGranting(up_.granted, credit)) return;
   up_.granted = credit;
@@ -57,7 +57,7 @@ void Exchange::GrantRequest(size_t credit) {
 void Exchange::GrantResponse() {
   if (downstream_ == nullptr || down_.ended || !attempt_.open()) return;
   size_t credit = downstream_->Credit();
-  const size_t held = down_.pending.bytes() + down_.ready.bytes();
+  const size_t held = down_.pending.bytes() + down_.ready.bytes() + run_.waiting_response_bytes();
   credit = credit > held ? credit - held : 0;
   if (!WorthGranting(down_.granted, credit)) return;
   down_.granted = credit;

@@ -200,7 +200,9 @@ TEST_F(ChainTest, AReplyIsSeenByTheFiltersBeforeAndByTheReplier) {
   EXPECT_EQ(run_.RequestHeaders(), Progress::kReply);
   EXPECT_EQ(Replier(), "b");
   EXPECT_EQ(run_.reply().status, 403);
+  EXPECT_FALSE(context_.facts().local_reply);
   run_.BeginReply();
+  EXPECT_TRUE(context_.facts().local_reply);
   EXPECT_EQ(run_.ResponseHeaders(), Progress::kDone);
   run_.Finish();
   EXPECT_EQ(Diary(), "a.request b.request b.response a.response b.finish a.finish");
@@ -311,6 +313,7 @@ TEST_F(ChainTest, AWholeBodyIsGatheredAndShownOnce) {
   diary_.clear();
   EXPECT_EQ(Body("one"), "");
   EXPECT_EQ(Body("two"), "");
+  EXPECT_EQ(run_.waiting_request_bytes(), 0u);
   EXPECT_EQ(Body("three", true), "onetwothreeb");
   EXPECT_EQ(Diary(),
             "a.body(one) a.body(two) a.body(three.) b.body(onetwothree.) c.body(onetwothreeb.)");
@@ -380,9 +383,11 @@ TEST_F(ChainTest, ABodyHookThatWaitsKeepsItsPieceAndWhatComesMeanwhile) {
   diary_.clear();
   EXPECT_EQ(Body("one"), "+wait");
   EXPECT_EQ(Body("two"), "+wait");
+  EXPECT_EQ(run_.waiting_request_bytes(), 6u);
   Turn();
   EXPECT_EQ(wakes_, 1);
   EXPECT_EQ(Body("three", true), "one+wait");
+  EXPECT_EQ(run_.waiting_request_bytes(), 8u);
   Turn();
   EXPECT_EQ(wakes_, 2);
   EXPECT_EQ(Body(""), "twothreeb");
