@@ -186,6 +186,22 @@ TEST_F(ClusterStateTest, IdleConnectionThatTheOriginClosesIsDropped) {
   EXPECT_EQ(origin.connections(), 2u);
 }
 
+// The pool learns of it at the end of the turn, and must not lend it before.
+TEST_F(ClusterStateTest, ConnectionThatWasClosedInThisTurnIsNotLent) {
+  TcpOrigin origin;
+  const auto cluster = Make(Spec({&origin}));
+  EXPECT_EQ(Exchange(*cluster), 200);
+  ASSERT_EQ(State(*cluster).idle(), 1u);
+  origin.connection(0).Close();
+  TestAttempt attempt(*upstreams_);
+  AcquireStatus status = AcquireStatus::kFailed;
+  loop_.Post([&] { status = attempt.Acquire(*cluster); });  // after the events of the turn
+  Turn();
+  EXPECT_EQ(status, AcquireStatus::kWaiting);
+  ASSERT_TRUE(Until([&] { return attempt.decided(); }));
+  EXPECT_FALSE(attempt.lease.reused());
+}
+
 TEST_F(ClusterStateTest, IdleConnectionWithStrayBytesIsDropped) {
   TcpOrigin origin;
   const auto cluster = Make(Spec({&origin}));
