@@ -1,0 +1,82 @@
+import sys
+import textwrap
+import unittest
+
+sys.path.insert(0, "tools")
+import run_example  # noqa: behind the path
+
+README = textwrap.dedent("""\
+    # An example
+
+    ## Worth trying
+
+    ```console
+    $ curl -s http://127.0.0.1:8080/
+    Hello
+    $ printf 'a\\n'; \\
+    >   printf 'b\\n'
+    a
+    > b
+    ```
+
+    ```
+    $ not a command: the block has no language
+    ```
+
+    ## More
+
+    ```log
+    gatehouse: ...: loaded
+    ```
+    """)
+
+
+class Steps(unittest.TestCase):
+    def test_commands_with_what_they_print(self):
+        steps = run_example.read_steps(README)
+        self.assertEqual([step.command for step in steps],
+                         ["curl -s http://127.0.0.1:8080/", "printf 'a\\n'; \\\n  printf 'b\\n'", None])
+        self.assertEqual([step.expected for step in steps],
+                         [["Hello"], ["a", "> b"], ["gatehouse: ...: loaded"]])
+        self.assertEqual([step.section for step in steps], ["Worth trying", "Worth trying", "More"])
+        self.assertEqual(steps[0].line, 6)
+
+
+class Matching(unittest.TestCase):
+    def test_all_lines_in_order(self):
+        self.assertTrue(run_example.matches(["a", "b"], "a\r\nb\r\n"))
+        self.assertTrue(run_example.matches(["a"], "a"))
+        self.assertTrue(run_example.matches([], ""))
+        self.assertFalse(run_example.matches(["a", "b"], "b\na\n"))
+        self.assertFalse(run_example.matches(["a"], "a\nb\n"))
+        self.assertFalse(run_example.matches([], "a\n"))
+        self.assertFalse(run_example.matches(["a"], ""))
+
+    def test_dots_stand_for_a_part_of_a_line(self):
+        self.assertTrue(run_example.matches(["Date: ... GMT"], "Date: Sun, 06 Nov 1994 08:49:37 GMT\n"))
+        self.assertFalse(run_example.matches(["Date: ... GMT"], "Date: Sun\nGMT\n"))
+
+    def test_dots_alone_stand_for_any_lines(self):
+        self.assertTrue(run_example.matches(["a", "...", "z"], "a\nb\nc\nz\n"))
+        self.assertTrue(run_example.matches(["a", "...", "z"], "a\nz\n"))
+        self.assertTrue(run_example.matches(["...", "z", "..."], "z\n"))
+        self.assertFalse(run_example.matches(["a", "...", "z"], "a\nb\n"))
+
+    def test_what_is_special_to_regular_expressions_is_not_here(self):
+        self.assertTrue(run_example.matches(["a.c (x|y) [z]"], "a.c (x|y) [z]\n"))
+        self.assertFalse(run_example.matches(["a.c"], "abc\n"))
+
+
+class Addresses(unittest.TestCase):
+    def test_in_a_config(self):
+        told = run_example.addresses_in('admin: { address: "127.0.0.1:9901" }\n'
+                                        'listeners:\n- name: edge\n  address: "127.0.0.1:8080"\n'
+                                        '- name: inner\n  address: "127.0.0.1:8081"\n')
+        self.assertEqual(told, run_example.Addresses({"edge": "8080", "inner": "8081"}, "9901"))
+
+    def test_that_a_gateway_says(self):
+        said = run_example.addresses_of([
+            "a log line",
+            "gatehouse: ready: edge on 127.0.0.1:4001, inner on 127.0.0.1:4002; 2 workers; admin on 127.0.0.1:4003"])
+        self.assertEqual(said, run_example.Addresses({"edge": "4001", "inner": "4002"}, "4003"))
+        self.assertIsNone(run_example.addresses_of(["gatehouse: told to stop"]))

@@ -1,0 +1,452 @@
+#!/usr/bin/python3
+"""Starts an example with the demo services, for looking around or for a check. `tools/run` calls it.
+
+  run_example.py --binaries BAZEL_BIN EXAMPLE
+  run_example.py --binaries BAZEL_BIN --smoke EXAMPLE...
+
+A smoke test is the example's README.md: each ```console block holds commands behind "$ " and what they print, and a
+```log block holds what the gateway says meanwhile. "..." stands for anything within a line and, alone in a line, for
+any lines. Everything runs on a copy of the example, on free ports; the README's own ports stand for them.
+"""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SERVICES = ROOT / "examples/quickstart/services.py"
+READY_SECONDS = 20
+STOP_SECONDS = 15
+COMMAND_SECONDS = 60
+LOG_SECONDS = 10
+ADDRESS = re.compile(r"127\.0\.0\.1:(\d+)")
+
+
+class Failure(Exception):
+    """Something that the user must be told; its text is all there is to say."""
+
+
+# -- README.md -------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Step:
+    """A command with the lines it prints, or (`command` is None) lines that the gateway logs."""
+    line: int
+    section: str
+    command: str | None
+    expected: list[str]
+
+
+def read_steps(text):
+    steps, section, block = [], "", None
+    for number, line in enumerate(text.splitlines(), 1):
+        if block is None:
+            if line.startswith("#"):
+                section = line.lstrip("#").strip()
+            elif line in ("```console", "```log"):
+                block = line[3:]
+                if block == "log":
+                    steps.append(Step(number, section, None, []))
+        elif line == "```":
+            block = None
+        elif block == "console" and line.startswith("$ "):
+            steps.append(Step(number, section, line[2:], []))
+        elif block == "console" and line.startswith("> ") and steps and not steps[-1].expected:
+            steps[-1].command += "\n" + line[2:]  # a command of several lines, as a shell shows it
+        else:
+            steps[-1].expected.append(line)
+    return steps
+
+
+def pattern_of(expected):
+    """A regular expression for the lines, each with its end."""
+    pattern = ""
+    for line in expected:
+        if line.strip() == "...":
+            pattern += r"(?:[^\n]*\n)*?"
+        else:
+            pattern += "[^\n]*?".join(re.escape(part) for part in line.rstrip().split("...")) + r"[ \t]*\n"
+    return pattern
+
+
+def matches(expected, output):
+    output = output.replace("\r", "")
+    if output and not output.endswith("\n"):
+        output += "\n"
+    return re.fullmatch(pattern_of(expected), output) is not None
+
+
+# -- Processes -------------------------------------------------------------------------------------------------------
+
+
+class Process:
+    """A child in a session of its own, so that Ctrl-C is this program's to handle, with what it prints."""
+
+    def __init__(self, arguments, echo=False, environment=None):
+        self.name = pathlib.Path(arguments[1] if "python" in arguments[0] else arguments[0]).name
+        self._echo = echo
+        self._lines = []
+        self._changed = threading.Condition()
+        self._ended = False
+        self._child = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self._child.stdout:
+            text = line.decode(errors="replace").rstrip("\n")
+            with self._changed:
+                self._lines.append(text)
+                self._changed.notify_all()
+                if self._echo:
+                    print(text, flush=True)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def show(self):
+        """From now on, lines are printed as they come."""
+        with self._changed:
+            self._echo = True
+
+    def lines(self):
+        with self._changed:
+            return list(self._lines)
+
+    def wait_for(self, found, seconds):
+        """What found(lines) answers, as soon as that is true; None when it never is."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while not (result := found(self._lines)):
+                left = deadline - time.monotonic()
+                if self._ended or left <= 0:
+                    return None
+                self._changed.wait(left)
+            return result
+
+    def running(self):
+        return self._child.poll() is None
+
+    def wait(self, seconds=None):
+        try:
+            code = self._child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        self._reader.join(2)
+        return code
+
+    def signal(self, number):
+        if self.running():
+            self._child.send_signal(number)
+
+    def stop(self):
+        """The exit code after a graceful stop; negative when it had to be killed."""
+        self.signal(signal.SIGTERM)
+        code = self.wait(STOP_SECONDS)
+        if code is None:
+            self._child.kill()
+            code = self.wait()
+        return code
+
+    def failure(self, what):
+        tail = "\n".join("  " + line for line in self.lines()[-20:])
+        state = "" if self.running() else f" (it ended with status {self._child.poll()})"
+        return Failure(f"{self.name}: {what}{state}. Its last lines:\n{tail or '  (none)'}")
+
+
+def answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return response.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def wait_until_answers(url, process):
+    deadline = time.monotonic() + READY_SECONDS
+    while not answers(url):
+        if not process.running():
+            raise process.failure("it did not start")
+        if time.monotonic() > deadline:
+            raise process.failure(f"{url} does not answer after {READY_SECONDS} s")
+        time.sleep(0.05)
+
+
+# -- An example ------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Addresses:
+    listeners: dict[str, str]  # name: port
+    admin: str
+
+
+def addresses_in(config):
+    """The ports that a config file of examples/ says."""
+    listeners = re.findall(r'- name: (\S+)\n\s+address: "127\.0\.0\.1:(\d+)"', config)
+    admin = re.search(r'^admin: .*"127\.0\.0\.1:(\d+)"', config, re.MULTILINE)
+    return Addresses(dict(listeners), admin.group(1))
+
+
+def addresses_of(lines):
+    """The ports that a gateway says when it is ready, or None."""
+    for line in lines:
+        if line.startswith("gatehouse: ready: "):
+            listeners = re.findall(r"(\S+) on 127\.0\.0\.1:(\d+)[,;]", line)
+            return Addresses(dict(listeners), re.search(r"admin on 127\.0\.0\.1:(\d+)", line).group(1))
+    return None
+
+
+def service_specs():
+    sys.path.insert(0, str(SERVICES.parent))
+    import services  # noqa: the demo services say where they are
+    return services.DEFAULT
+
+
+def check_port_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", int(port)))
+        except OSError as error:
+            raise Failure(f"port {port} is taken: {error.strerror}. Is another tools/run under way? "
+                          f"`ss -ltnp 'sport = :{port}'` says whose it is.") from None
+
+
+class Example:
+    def __init__(self, name, binaries, folder):
+        self.name = name
+        self.folder = folder
+        self.config = folder / "gateway.yaml"
+        own = ROOT / "examples" / name / "main.cc"
+        self.binary = binaries / (f"examples/{name}/gateway" if own.exists() else "source/gatehouse")
+        self.services = None
+        self.gateway = None
+
+    def start_services(self, specs, environment=None):
+        """Port by port, where they serve."""
+        self.services = Process(["/usr/bin/python3", str(SERVICES), *specs], environment=environment)
+        lines = self.services.wait_for(
+            lambda lines: len([line for line in lines if ADDRESS.search(line)]) == len(specs) and list(lines),
+            READY_SECONDS)
+        if lines is None:
+            raise self.services.failure("the demo services did not start")
+        ports = [ADDRESS.search(line).group(1) for line in lines]
+        for port in ports:
+            wait_until_answers(f"http://127.0.0.1:{port}/health", self.services)
+        return ports
+
+    def start_gateway(self):
+        config = os.path.relpath(self.config, ROOT) if self.config.is_relative_to(ROOT) else str(self.config)
+        self.gateway = Process([str(self.binary), "run", config])
+        addresses = self.gateway.wait_for(addresses_of, READY_SECONDS)
+        if addresses is None:
+            raise self.gateway.failure("the gateway did not become ready")
+        wait_until_answers(f"http://127.0.0.1:{addresses.admin}/ready", self.gateway)
+        return addresses
+
+    def stop(self):
+        """The gateway first: it may still wait for a service."""
+        code = self.gateway.stop() if self.gateway else None
+        if self.services:
+            self.services.stop()
+        return code
+
+
+def interactive(name, binaries):
+    example = Example(name, binaries, ROOT / "examples" / name)
+    steps = read_steps((example.folder / "README.md").read_text(encoding="utf-8"))
+    specs = service_specs()
+    told = addresses_in(example.config.read_text(encoding="utf-8"))
+    for port in [*told.listeners.values(), told.admin, *(spec.split("=")[1] for spec in specs)]:
+        check_port_free(port)
+
+    stops = []
+
+    def on_signal(number, frame):
+        stops.append(number)
+        if len(stops) == 1:
+            raise KeyboardInterrupt
+        if example.gateway:
+            example.gateway.signal(signal.SIGTERM)  # its second one: it stops at once
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    code = None
+    try:
+        example.start_services(specs)
+        addresses = example.start_gateway()
+        print(f"""
+gateway   {'  '.join(f'http://127.0.0.1:{port}' for port in addresses.listeners.values())}
+admin     http://127.0.0.1:{addresses.admin}   /ready /metrics /config /clusters
+services  {'  '.join(spec.replace('=', ' on ') for spec in specs)}
+config    examples/{name}/gateway.yaml: edit it while the gateway runs
+
+Worth trying (examples/{name}/README.md says more):
+""" + "\n".join("  " + step.command for step in steps if step.command and step.section == "Worth trying") + """
+
+Ctrl-C stops everything. What the gateway says, and its access log:
+""", flush=True)
+        for line in example.gateway.lines():
+            print(line)
+        example.gateway.show()
+        code = example.gateway.wait()
+        raise Failure(f"the gateway ended by itself, with status {code}")
+    except KeyboardInterrupt:
+        code = 0
+    finally:
+        # From here on a signal only hurries the gateway.
+        if not stops:
+            stops.append(0)
+        example.stop()
+    print("stopped", flush=True)
+    return code
+
+
+# -- Smoke tests -----------------------------------------------------------------------------------------------------
+
+
+class Smoke:
+    def __init__(self, name, binaries, scratch):
+        self.name = name
+        self.folder = scratch / name
+        shutil.copytree(ROOT / "examples" / name, self.folder, ignore=shutil.ignore_patterns("__pycache__"))
+        self.example = Example(name, binaries, self.folder)
+        self.to_real = {}
+        self.log_seen = 0
+
+    def run(self):
+        readme = f"examples/{self.name}/README.md"
+        steps = read_steps((ROOT / readme).read_text(encoding="utf-8"))
+        if not any(step.command for step in steps):
+            raise Failure(f"{readme} has no command to run")
+        try:
+            self.start()
+            for step in steps:
+                try:
+                    self.check_log(step) if step.command is None else self.check_command(step)
+                except Failure as failure:
+                    raise Failure(f"{readme}:{step.line}: {failure}\nthe gateway said:\n"
+                                  + indent("\n".join(self.example.gateway.lines()[-15:]))) from None
+        finally:
+            code = self.example.stop()
+        if code != 0:
+            raise Failure(f"the gateway ended with status {code}")
+        return len(steps)
+
+    def start(self):
+        specs = service_specs()
+        real = self.example.start_services([spec.split("=")[0] + "=0" for spec in specs])
+        for spec, port in zip(specs, real):
+            self.to_real[spec.split("=")[1]] = port
+        config = self.example.config.read_text(encoding="utf-8")
+        told = addresses_in(config)
+        # What is not a service is an address to listen on.
+        config = ADDRESS.sub(lambda found: "127.0.0.1:" + self.to_real.get(found.group(1), "0"), config)
+        self.example.config.write_text(config, encoding="utf-8")
+        addresses = self.example.start_gateway()
+        for name, port in told.listeners.items():
+            self.to_real[port] = addresses.listeners[name]
+        self.to_real[told.admin] = addresses.admin
+
+    def real(self, text):
+        text = ADDRESS.sub(lambda found: "127.0.0.1:" + self.to_real.get(found.group(1), found.group(1)), text)
+        # Its programs may be used where they are; what is edited is the copy.
+        return text.replace(f"examples/{self.name}/", f"{self.folder}/")
+
+    def as_told(self, text):
+        to_told = {real: told for told, real in self.to_real.items()}
+        text = ADDRESS.sub(lambda found: "127.0.0.1:" + to_told.get(found.group(1), found.group(1)), text)
+        return text.replace(f"{self.folder}/", f"examples/{self.name}/")
+
+    def check_command(self, step):
+        environment = dict(os.environ, PATH=f"{self.example.binary.parent}:{os.environ['PATH']}", LC_ALL="C.UTF-8",
+                           COLUMNS="80")
+        # Not the user's proxies and defaults; and without a terminal curl would show its progress.
+        for name in [name for name in environment if name.lower().endswith("_proxy")]:
+            del environment[name]
+        environment["CURL_HOME"] = str(self.folder)
+        (self.folder / ".curlrc").write_text("silent\nshow-error\n")
+        with subprocess.Popen(["bash", "-c", self.real(step.command)], cwd=ROOT, env=environment,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              start_new_session=True) as child:
+            try:
+                output = child.communicate(timeout=COMMAND_SECONDS)[0].decode(errors="replace")
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
+                raise Failure(f"$ {step.command}\ndid not end in {COMMAND_SECONDS} s") from None
+        output = self.as_told(output)
+        if not matches(step.expected, output):
+            raise Failure(f"$ {step.command}\nwas expected to print\n{indent(chr(10).join(step.expected))}"
+                          f"\nbut printed\n{indent(output)}")
+        if child.returncode != 0 and not step.expected:
+            raise Failure(f"$ {step.command}\nended with status {child.returncode}")
+
+    def check_log(self, step):
+        expected = re.compile(pattern_of(step.expected), re.MULTILINE)
+
+        def found(lines):
+            return expected.search(self.as_told("\n".join(lines[self.log_seen:]) + "\n")) and len(lines)
+
+        seen = self.example.gateway.wait_for(found, LOG_SECONDS)
+        if seen is None:
+            raise Failure("the gateway was expected to say\n" + indent("\n".join(step.expected)))
+        self.log_seen = seen
+
+
+def indent(text):
+    return "\n".join("    " + line for line in text.rstrip("\n").splitlines())
+
+
+def smoke(names, binaries):
+    def on_signal(number, frame):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, on_signal)
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="gatehouse-smoke-") as scratch:
+        for name in names:
+            started = time.monotonic()
+            try:
+                steps = Smoke(name, binaries, pathlib.Path(scratch)).run()
+                print(f"{name}: {steps} steps of its README.md hold, {time.monotonic() - started:.1f} s", flush=True)
+            except Failure as failure:
+                print(f"{name}: FAILED: {failure}", flush=True)
+                failed += 1
+    return 1 if failed else 0
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--binaries", type=pathlib.Path, required=True)
+    arguments.add_argument("--smoke", action="store_true")
+    arguments.add_argument("examples", nargs="+")
+    options = arguments.parse_args()
+    try:
+        if options.smoke:
+            return smoke(options.examples, options.binaries)
+        return interactive(options.examples[0], options.binaries)
+    except Failure as failure:
+        print(f"tools/run: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
