@@ -1,8 +1,7 @@
 #include "examples/custom_filter/tenants.h"
 
-#include "fmt/format.h"
-
 #include "examples/custom_filter/tenants.pb.h"
+#include "fmt/format.h"
 #include "source/http/header_map.h"
 
 namespace acme {

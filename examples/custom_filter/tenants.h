@@ -1,5 +1,5 @@
-// tenants: a filter from outside the tree. Requests without a known tenant are answered with 403; the
-// others go on with an X-Plan header that only the gateway can have written.
+// tenants: a filter from outside the tree. Requests without a known tenant are answered with 403;
+// the others go on with an X-Plan header that only the gateway can have written.
 //
 //   filters:
 //   - name: tenants

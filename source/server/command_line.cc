@@ -1,10 +1,10 @@
 #include "source/server/command_line.h"
 
-#include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <string>
 #include <vector>
+
+#include <CLI/CLI.hpp>
 
 #include "source/server/server.h"
 #include "source/server/tools.h"
@@ -17,7 +17,8 @@ constexpr const char* kFooter =
     "  gatehouse validate gateway.yaml\n"
     "  gatehouse run gateway.yaml\n"
     "  gatehouse schema > gatehouse.schema.json\n"
-    "\nSignals of a running gateway: SIGTERM drains and stops (twice: stops at once), SIGHUP reloads\n"
+    "\nSignals of a running gateway: SIGTERM drains and stops (twice: stops at once), SIGHUP "
+    "reloads\n"
     "the config, SIGUSR1 opens log files anew.\n"
     "Exit codes: 0 fine, 1 the input is wrong, 2 wrong usage, 3 the environment failed.\n";
 
@@ -35,7 +36,8 @@ int RunCommandLine(int argc, char** argv, const filters::Registry& filters) {
   run->add_flag("--no-watch", no_watch, "Reload on SIGHUP only, not when the file changes");
 
   std::vector<std::string> files;
-  CLI::App* validate = app.add_subcommand("validate", "Tell every error in FILEs, and serve nothing");
+  CLI::App* validate =
+      app.add_subcommand("validate", "Tell every error in FILEs, and serve nothing");
   validate->add_option("FILE", files, "Configs")->required();
 
   CLI::App* schema = app.add_subcommand("schema", "Print the JSON Schema of a config, for editors");

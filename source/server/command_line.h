@@ -1,5 +1,6 @@
-// The command line of `gatehouse`, for main() of every build: `run`, `validate`, `schema`, `version`.
-// A build with filters of its own differs only in what it registers (docs/writing_a_filter.md).
+// The command line of `gatehouse`, for main() of every build: `run`, `validate`, `schema`,
+// `version`. A build with filters of its own differs only in what it registers
+// (docs/writing_a_filter.md).
 //
 //   int main(int argc, char** argv) {
 //     filters::Registry filters;
