@@ -13,6 +13,7 @@ constexpr size_t kHighWaterWhenTight = size_t{32} * 1024;
 // What is read of a request after its response, to save the connection, and how long that may take.
 constexpr size_t kMaxDrain = size_t{256} * 1024;
 constexpr size_t kMaxDrainKnown = size_t{64} * 1024;
+constexpr size_t kMaxLingerPerTurn = size_t{64} * 1024;
 constexpr Duration kDrainTime = std::chrono::seconds(5);
 constexpr Duration kLingerTime = std::chrono::seconds(2);
 constexpr Duration kPaceWindow = std::chrono::seconds(5);
@@ -80,7 +81,7 @@ void H1ServerConnection::Process() {
 }
 
 net::IoStatus H1ServerConnection::Read(size_t limit) {
-  if (!transport_->may_read()) return net::IoStatus::kWouldBlock;
+  if (!transport_->may_read()) return eof_ ? net::IoStatus::kEof : net::IoStatus::kWouldBlock;
   const size_t before = reader_.buffered();
   const net::IoStatus status = reader_.Fill(*transport_, limit);
   received_ += reader_.buffered() - before;
@@ -140,7 +141,7 @@ void H1ServerConnection::BeginExchange() {
   upgrade_asked_ = head.upgrade;
   if (version_ == Version::kHttp10 && !options_.allow_http10) {
     Error error = Error::Downstream(Error::What::kVersionNotSupported);
-    request_ended_ = close_after_ = true;
+    request_ended_ = close_after_ = gave_up_ = true;
     receiver_->OnError(error);
     return;
   }
@@ -157,7 +158,7 @@ void H1ServerConnection::Refuse(Error error, H1Fault fault) {
   response_started_ = response_ended_ = response_chunked_ = response_counted_ = false;
   response_empty_ = tunnel_ = expect_continue_ = false;
   request_ended_ = true;
-  close_after_ = true;
+  close_after_ = gave_up_ = true;
   client_keep_alive_ = false;
   method_ = Method::kGet;
   version_ = Version::kHttp11;
@@ -222,15 +223,27 @@ bool H1ServerConnection::ProcessLeftover() {
     drained_ += static_cast<uint32_t>(std::min<size_t>(data.bytes(), kMaxDrain));
     if (status == H1BodyStatus::kDone) {
       request_ended_ = true;
-      BecomeIdle();
-      return false;  // BecomeIdle() has asked for the next look
+      if (draining_) {
+        StartLinger();
+      } else {
+        BecomeIdle();
+      }
+      return false;  // both have asked for the next look
     }
     if (status == H1BodyStatus::kError || drained_ >= kMaxDrain) {
       StartLinger();
-      return state_ == State::kLinger;
+      return false;
     }
   } else if (state_ == State::kLinger) {
+    lingered_ += reader_.buffered();
     reader_.Clear();
+    if (lingered_ >= kMaxLingerPerTurn) {
+      // A client that sends as fast as we read must not keep the loop from its other work.
+      lingered_ = 0;
+      want_process_ = true;
+      loop_.FlushLater(flushable_);
+      return false;
+    }
   } else if (reader_.buffered() >= H1Reader::kHeadRead || eof_) {
     return false;  // pipelined requests wait in the socket
   }
@@ -259,8 +272,7 @@ void H1ServerConnection::OnEof() {
     Close();
     return;
   }
-  close_after_ = true;
-  // A client that has sent its request and shut its side down still wants the answer.
+  // A client that has sent its requests and shut its side down still wants the answers.
   if (request_ended_ || receiver_ == nullptr) return;
   if (tunnel_) {
     request_ended_ = true;
@@ -273,7 +285,7 @@ void H1ServerConnection::OnEof() {
 
 void H1ServerConnection::FailRequest(Error error) {
   request_ended_ = true;
-  close_after_ = true;
+  close_after_ = gave_up_ = true;
   Receiver* receiver = receiver_;
   if (error.what != Error::What::kClientAbort) {
     if (receiver != nullptr) receiver->OnError(error);
@@ -285,12 +297,12 @@ void H1ServerConnection::FailRequest(Error error) {
 }
 
 bool H1ServerConnection::KeepAliveAfter(bool length_known) const {
-  if (!client_keep_alive_ || draining_ || close_after_ || eof_) return false;
+  if (!client_keep_alive_ || draining_ || close_after_ || NoMoreRequests()) return false;
   if (options_.max_requests != 0 && requests_ >= options_.max_requests) return false;
   if (options_.max_age != kNoTimeout && loop_.Now() - opened_ >= options_.max_age) return false;
   if (request_ended_) return true;
-  // The response may well end before the request does. A client that waits for 100 may then send the
-  // body or not; a large rest is not worth reading.
+  // The response may well end before the request does. A client that waits for 100 may then send
+  // the body or not; a large rest is not worth reading.
   if (expect_continue_) return false;
   const uint64_t rest = reader_.decoder_remaining();
   return !length_known || (rest > 0 && rest <= kMaxDrainKnown);
@@ -451,7 +463,7 @@ void H1ServerConnection::AfterExchange() {
     Close();
   } else if (tunnel_) {
     Close();
-  } else if (close_after_ || draining_) {
+  } else if (close_after_ || draining_ || NoMoreRequests()) {
     StartLinger();
   } else if (!request_ended_) {
     state_ = State::kDrain;
@@ -477,8 +489,7 @@ void H1ServerConnection::BecomeIdle() {
 
 void H1ServerConnection::StartLinger() {
   // Closing a socket with unread bytes resets it, and the reset may overtake the response.
-  const bool clean = request_ended_ && fault_ == H1Fault::kNone && reader_.empty() &&
-                     !transport_->may_read();
+  const bool clean = request_ended_ && !gave_up_ && reader_.empty() && !transport_->may_read();
   if (clean || eof_) {
     Close();
     return;

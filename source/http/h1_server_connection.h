@@ -1,15 +1,16 @@
 // H1ServerConnection: HTTP/1.0 and 1.1 towards a client. Reads requests one after the other, hands
 // each to a new exchange, writes its response, keeps the connection alive or closes it properly.
 //
-// Owner: a Downstream. Thread: one loop. It is the Sender of the one exchange that is under way; the
-// next pipelined request is parsed only when the response before it has left.
+// Owner: a Downstream. Thread: one loop. It is the Sender of the one exchange that is under way;
+// the next pipelined request is parsed only when the response before it has left.
 //
 //      accept            head complete             OnSent, Detach
 //   ---------> kIdle ---------------> kExchange ------------------> kIdle (keep-alive)
 //                |  first bytes          | response out, request not read to its end
 //                v                       v
 //              kHead                   kDrain --> kIdle, or
-//   an error reply or Connection: close: kLinger (write side shut, reading on for a while) --> kClosed
+//   an error reply or Connection: close: kLinger (write side shut, reading on for a while) -->
+//   kClosed
 #pragma once
 
 #include <cstdint>
@@ -100,6 +101,8 @@ class H1ServerConnection final : public Sender {
   void CheckPace();
   void WatchPace();
   [[nodiscard]] bool KeepAliveAfter(bool length_known) const;
+  // The client has sent its last byte, and it belongs to this request.
+  [[nodiscard]] bool NoMoreRequests() const { return eof_ && reader_.empty(); }
   net::IoStatus Read(size_t limit);
 
   net::Loop& loop_;
@@ -116,14 +119,15 @@ class H1ServerConnection final : public Sender {
   HeaderMap* trailers_ = nullptr;
   TimePoint opened_;
   TimePoint request_start_;
-  size_t allowed_ = 0;            // body bytes that the receiver still takes
-  uint64_t response_left_ = 0;    // of a response with a length
+  size_t allowed_ = 0;          // body bytes that the receiver still takes
+  uint64_t response_left_ = 0;  // of a response with a length
   uint64_t received_ = 0;
   uint64_t sent_ = 0;
-  uint64_t paced_received_ = 0;   // counts at the last look of CheckPace
+  uint64_t paced_received_ = 0;  // counts at the last look of CheckPace
   uint64_t paced_sent_ = 0;
   uint32_t requests_ = 0;
-  uint32_t drained_ = 0;          // bytes thrown away after the response
+  uint32_t drained_ = 0;  // bytes thrown away after the response
+  size_t lingered_ = 0;   // and in this turn of lingering
   State state_ = State::kIdle;
   Method method_ = Method::kGet;
   Version version_ = Version::kHttp11;
@@ -135,15 +139,16 @@ class H1ServerConnection final : public Sender {
   bool response_counted_ = false;  // response_left_ is meaningful
   bool response_empty_ = false;    // HEAD, 204, 304: body bytes are dropped
   bool client_keep_alive_ = true;
-  bool close_after_ = false;       // no further request on this connection
+  bool close_after_ = false;  // no further request on this connection
+  bool gave_up_ = false;      // on the rest of a request, which may still come
   bool draining_ = false;
-  bool eof_ = false;               // the client has sent its last byte
+  bool eof_ = false;  // the client has sent its last byte
   bool expect_continue_ = false;
   bool tunnel_ = false;
   bool upgrade_asked_ = false;
   bool transport_shutdown_ = false;  // of a tunnel, once its bytes are out
   bool sent_reported_ = false;
-  bool paused_in_window_ = false;    // the body was not read for a while: not the client's fault
+  bool paused_in_window_ = false;  // the body was not read for a while: not the client's fault
   bool in_process_ = false;
   bool want_process_ = false;
 };
