@@ -171,13 +171,21 @@ size_t EndOfClass(std::string_view regex, size_t at) {
   return at < regex.size() ? at + 1 : std::string_view::npos;
 }
 
+// "(?i)": RE2 lets a repetition behind it apply to what stands before it.
+bool IsFlagGroup(std::string_view regex) {
+  if (!regex.starts_with("(?")) return false;
+  const size_t end = regex.find_first_not_of("imsU-", 2);
+  return end != std::string_view::npos && regex[end] == ')';
+}
+
 // Whether an alternative may start outside all groups.
 bool HasTopLevelAlternative(std::string_view regex) {
   int depth = 0;
   for (size_t at = 0; at < regex.size();) {
     const char c = regex[at];
     if (c == '\\') {
-      if (regex.substr(at, 2) == "\\Q") return true;  // quoted text: in doubt
+      const std::string_view escape = regex.substr(at, 2);
+      if (escape == "\\Q" || escape == "\\E") return true;  // quoted text: in doubt
       at += 2;
       continue;
     }
@@ -207,8 +215,9 @@ std::string_view LiteralPrefixOfRegex(std::string_view regex) {
     ++end;
   }
   // A repetition applies to the last character: it may be absent.
-  if (end > 0 && end < regex.size() &&
-      std::string_view("*?{").find(regex[end]) != std::string_view::npos) {
+  std::string_view next = regex.substr(end);
+  while (IsFlagGroup(next)) next.remove_prefix(next.find(')') + 1);
+  if (end > 0 && !next.empty() && std::string_view("*?{").find(next[0]) != std::string_view::npos) {
     --end;
   }
   return regex.substr(0, end);
