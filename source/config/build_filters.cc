@@ -100,11 +100,14 @@ std::vector<filters::NamedFilter> FilterList::Named() const {
   return named;
 }
 
+bool FilterList::Has(std::string_view kind) const {
+  return std::ranges::any_of(
+      entries_, [kind](const Entry& entry) { return filters::KindOf(*entry.entry) == kind; });
+}
+
 filters::FilterChain FilterList::MakeChain(const Field& root) const {
   std::vector<filters::NamedFilter> named = Named();
-  const bool has_ids = std::ranges::any_of(
-      entries_, [](const Entry& entry) { return filters::KindOf(*entry.entry) == kRequestId; });
-  if (!has_ids) named.insert(named.begin(), DefaultRequestId());
+  if (!Has(kRequestId)) named.insert(named.begin(), DefaultRequestId());
   absl::StatusOr<filters::FilterChain> chain = filters::FilterChain::Build(std::move(named));
   if (chain.ok()) return *std::move(chain);
   root.Below("filters").Error(chain.status());

@@ -54,6 +54,8 @@ class FilterList {
 
   // With request_id in front, if none of them is one: its headers are on every request.
   [[nodiscard]] filters::FilterChain MakeChain(const Field& root) const;
+  // One of them is of this kind, such as "cors".
+  [[nodiscard]] bool Has(std::string_view kind) const;
   // Those without errors. The same filters under the same names are the same list.
   [[nodiscard]] std::vector<filters::NamedFilter> Named() const;
 

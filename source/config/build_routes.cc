@@ -13,6 +13,8 @@
 namespace gatehouse::config {
 namespace {
 
+constexpr std::string_view kCors = "cors";
+
 // Adds those that are not there yet: sets of one table mostly have the same errors.
 void AppendNew(const ErrorList& from, ErrorList& to) {
   std::set<std::string> known;
@@ -267,6 +269,7 @@ std::shared_ptr<Route> TableBuilder::BuildRoute(int index, const Place& place, c
   const FilterEntries& entries = message_of_route.filters();
   if (entries.empty()) {
     route->chain = place.chain;
+    route->has_cors = place.list.Has(kCors);
   } else {
     const auto key = static_cast<uint32_t>(index);
     const auto mount = built_->mount_filters.find(key);
@@ -277,9 +280,10 @@ std::shared_ptr<Route> TableBuilder::BuildRoute(int index, const Place& place, c
     } else {
       own.filters = mount->second;
     }
-    route->chain =
-        FilterList::Over(place.list, entries, own.filters, FiltersPath(index), root, place.outer)
-            .MakeChain(field);
+    const FilterList list =
+        FilterList::Over(place.list, entries, own.filters, FiltersPath(index), root, place.outer);
+    route->chain = list.MakeChain(field);
+    route->has_cors = list.Has(kCors);
   }
   return message_of_route.has_delegate() ? nullptr : route;
 }

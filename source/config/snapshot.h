@@ -92,6 +92,7 @@ struct Route {
   RespondAction respond;
 
   filters::FilterChain chain;
+  bool has_cors = false;  // the chain answers preflights, also for routes that serve no OPTIONS
   Duration timeout = std::chrono::seconds(15);      // zero: none
   Duration idle_timeout = std::chrono::minutes(5);  // zero: none
   RetryPolicy retry;

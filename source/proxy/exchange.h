@@ -118,6 +118,7 @@ class Exchange final : public http::Receiver, public net::Buried {
   // exchange_admit.cc: from the head to a route and its action.
   [[nodiscard]] Outcome Admit();
   [[nodiscard]] Outcome Route();
+  [[nodiscard]] route::Match FindRoute() const;
   [[nodiscard]] Outcome Act();
   void AddForwardingHeaders();
   [[nodiscard]] bool TakeClientAddress();

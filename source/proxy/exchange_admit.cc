@@ -104,10 +104,24 @@ void Exchange::AddForwardingHeaders() {
   }
 }
 
+// A preflight asks what the request that it announces may do (Fetch, section 4.8): the route of that
+// request answers, whatever methods it serves.
+route::Match Exchange::FindRoute() const {
+  const route::RouteTable& table = *config_->route_table;
+  const http::HeaderMap& headers = request_.headers;
+  if (request_.method == http::Method::kOptions && headers.Has(Name::kOrigin) &&
+      headers.Count(Name::kAccessControlRequestMethod) == 1) {
+    const std::string_view method = *headers.Get(Name::kAccessControlRequestMethod);
+    const route::Match match =
+        table.Find({http::FindMethod(method), method, host_, path_, query_, &headers});
+    if (match && config_->routes[match.action]->has_cors) return match;
+  }
+  return table.Find({request_.method, request_.method_text, host_, path_, query_, &headers});
+}
+
 Exchange::Outcome Exchange::Route() {
   if (config_->route_table == nullptr) return Fail(http::Error::Gateway(What::kNoRoute));
-  match_ = config_->route_table->Find(
-      {request_.method, request_.method_text, host_, path_, query_, &request_.headers});
+  match_ = FindRoute();
   if (!match_) {
     shard_.counters().Add(shard_.server_metrics().no_route);
     if (!match_.MethodNotAllowed()) return Fail(http::Error::Gateway(What::kNoRoute));
