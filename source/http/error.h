@@ -41,7 +41,7 @@ struct Error {
     kInternal,           // 500
     // The origin (kUpstream).
     kConnectFailure,         // 503: refused or unreachable; nothing was sent
-    kConnectTimeout,         // 503; nothing was sent
+    kConnectTimeout,         // 504; nothing was sent
     kUpstreamReset,          // 502: the connection or stream ended early
     kUpstreamRefusedStream,  // 503: provably not processed
     kUpstreamProtocolError,  // 502: an invalid response

@@ -227,7 +227,7 @@ LocalReply ReplyForError(Error error) {
       return Make(503, "connect_failure", "The service could not be reached", kUnavailable,
                   LogFlag::kUpstreamConnectFailure);
     case What::kConnectTimeout:
-      return Make(503, "connect_timeout", "The service could not be reached in time", kUnavailable,
+      return Make(504, "connect_timeout", "The service could not be reached in time", kUnavailable,
                   LogFlag::kUpstreamConnectFailure);
     case What::kUpstreamReset:
       return Make(502, "upstream_reset", "The service broke off", kUnavailable,

@@ -88,7 +88,7 @@ TEST_F(LocalReplyTest, TheTable) {
       {What::kFilterFailed, 500, "filter_failed", false, 0},
       {What::kInternal, 500, "internal", false, 0},
       {What::kConnectFailure, 503, "connect_failure", false, 0},
-      {What::kConnectTimeout, 503, "connect_timeout", false, 0},
+      {What::kConnectTimeout, 504, "connect_timeout", false, 0},
       {What::kUpstreamReset, 502, "upstream_reset", false, 0},
       {What::kUpstreamProtocolError, 502, "upstream_protocol_error", false, 0},
       {What::kResponseTooLarge, 502, "response_too_large", false, 0},
