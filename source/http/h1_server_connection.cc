@@ -141,7 +141,8 @@ void H1ServerConnection::BeginExchange() {
   upgrade_asked_ = head.upgrade;
   if (version_ == Version::kHttp10 && !options_.allow_http10) {
     Error error = Error::Downstream(Error::What::kVersionNotSupported);
-    request_ended_ = close_after_ = gave_up_ = true;
+    request_ended_ = close_after_ = true;
+    gave_up_ = head.has_body();
     receiver_->OnError(error);
     return;
   }
