@@ -179,6 +179,14 @@ class HeaderMap {
     }
     size_ += static_cast<uint32_t>(count);
   }
+  // For text that the gateway itself made of safe characters (ids, addresses), in this map's arena or
+  // static: makes it the only field of that name without looking at it again.
+  void SetMade(Name name, std::string_view value) {
+    if (__builtin_expect(Has(name), 0)) Remove(name);
+    const std::string_view text = NameText(name);
+    Adopt({text.data(), value.data(), static_cast<uint32_t>(value.size()),
+           static_cast<uint16_t>(text.size()), name, 0});
+  }
   // Room for that many fields in all.
   void Reserve(size_t count);
 

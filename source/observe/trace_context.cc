@@ -37,10 +37,20 @@ uint8_t HexByte(std::string_view two) {
   return static_cast<uint8_t>(HexDigit(two[0]) * 16 + HexDigit(two[1]));
 }
 
+// Two digits at a time: ids are written for every request.
+constexpr std::array<char, 512> kHexPairs = [] {
+  std::array<char, 512> pairs{};
+  for (size_t i = 0; i < 256; ++i) {
+    pairs[2 * i] = kHex[i >> 4];
+    pairs[2 * i + 1] = kHex[i & 15];
+  }
+  return pairs;
+}();
+
 void WriteHex(uint64_t value, char* to) {
-  for (int i = 15; i >= 0; --i) {
-    to[i] = kHex[value & 15];
-    value >>= 4;
+  for (int i = 0; i < 8; ++i) {
+    std::memcpy(to + 2 * i, &kHexPairs[2 * (value >> 56)], 2);
+    value <<= 8;
   }
 }
 

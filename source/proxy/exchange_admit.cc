@@ -92,9 +92,10 @@ void Exchange::AddForwardingHeaders() {
   http::HeaderMap& headers = request_.headers;
   if (!context_.facts().peer_trusted) {
     // Nothing of the kind is left: StripUntrusted has seen to it.
-    headers.Add(Name::kXForwardedFor, client_->ip_text);
-    headers.Add(Name::kXForwardedProto, request_.scheme);
-    if (!request_.authority.empty()) headers.Add(Name::kXForwardedHost, request_.authority);
+    headers.SetMade(Name::kXForwardedFor, client_->ip_text);
+    headers.SetMade(Name::kXForwardedProto, request_.scheme);
+    // Checked as an authority before.
+    if (!request_.authority.empty()) headers.SetMade(Name::kXForwardedHost, request_.authority);
     return;
   }
   headers.Append(Name::kXForwardedFor, client_->ip_text);

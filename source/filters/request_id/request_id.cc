@@ -30,10 +30,10 @@ bool HasValidTracestate(const HeaderMap& headers) {
          observe::ValidTracestate(std::span<const std::string_view>(lines.data(), count));
 }
 
-// Sets the field and returns its text in the arena.
-std::string_view SetAndView(HeaderMap& headers, Name name, std::string_view value) {
-  headers.Set(name, value);
-  return headers.Get(name).value_or(std::string_view());
+// Room in the exchange's arena for a text that is written once and then shown in several places.
+template <size_t kSize>
+std::span<char, kSize> Room(FilterContext& context) {
+  return std::span<char, kSize>(context.arena().AllocateChars(kSize), kSize);
 }
 
 void AssignRequestId(FilterContext& context, const RequestIdPolicy& policy) {
@@ -44,9 +44,9 @@ void AssignRequestId(FilterContext& context, const RequestIdPolicy& policy) {
     context.facts().request_id = came;
     return;
   }
-  std::array<char, observe::kRequestIdSize> text;
   context.facts().request_id =
-      SetAndView(headers, Name::kXRequestId, observe::WriteRequestId(ThreadRandom(), text));
+      observe::WriteRequestId(ThreadRandom(), Room<observe::kRequestIdSize>(context));
+  headers.SetMade(Name::kXRequestId, context.facts().request_id);
 }
 
 void AssignTrace(FilterContext& context, const RequestIdPolicy& policy) {
@@ -58,11 +58,15 @@ void AssignTrace(FilterContext& context, const RequestIdPolicy& policy) {
     x_trace_id = Single(headers, Name::kXTraceId);
   }
   const observe::TraceIds ids = observe::TraceIds::Join(traceparent, x_trace_id, ThreadRandom());
-  if (!ids.has_parent() || !HasValidTracestate(headers)) headers.Remove(Name::kTracestate);
-  std::array<char, observe::kTraceparentSize> text;
+  if (headers.Has(Name::kTracestate) && (!ids.has_parent() || !HasValidTracestate(headers))) {
+    headers.Remove(Name::kTracestate);
+  }
   ExchangeFacts& facts = context.facts();
-  facts.traceparent = SetAndView(headers, Name::kTraceparent, ids.WriteTraceparent(text));
-  facts.trace_id = SetAndView(headers, Name::kXTraceId, ids.trace_id());
+  facts.traceparent = ids.WriteTraceparent(Room<observe::kTraceparentSize>(context));
+  // The trace-id stands in traceparent: "00-<trace-id>-...".
+  facts.trace_id = facts.traceparent.substr(3, observe::kTraceIdSize);
+  headers.SetMade(Name::kTraceparent, facts.traceparent);
+  headers.SetMade(Name::kXTraceId, facts.trace_id);
 }
 
 }  // namespace
@@ -76,9 +80,9 @@ void AssignIds(FilterContext& context, const RequestIdPolicy& policy) {
 void AddIdsToResponse(FilterContext& context) {
   const ExchangeFacts& facts = context.facts();
   if (facts.trace_id.empty()) return;
-  context.response().Set(Name::kXTraceId, facts.trace_id);
+  context.response().SetMade(Name::kXTraceId, facts.trace_id);
   if (facts.echo_request_id) {
-    context.response().Set(Name::kXRequestId, facts.request_id);
+    context.response().SetMade(Name::kXRequestId, facts.request_id);
   } else {
     context.response().Remove(Name::kXRequestId);
   }
