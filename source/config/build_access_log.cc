@@ -26,6 +26,18 @@ void CheckPath(const std::string& path, const Field& field) {
               Nearest(path, kWords));
 }
 
+// By itself, so that a field that cannot be logged is reported where it is named.
+bool CheckVariable(const std::string& name, const Field& field) {
+  const std::array<std::pair<std::string, std::string>, 1> alone = {{{name, name}}};
+  const absl::StatusOr<observe::LogFormat> format = observe::LogFormat::CompileJson(alone);
+  if (format.ok()) return true;
+  std::string text = MessageOf(format.status());
+  const std::string prefix = fmt::format("field '{}': ", name);
+  if (text.starts_with(prefix)) text.erase(0, prefix.size());
+  field.Error(std::move(text));
+  return false;
+}
+
 template <typename List>
 void ReadHeaders(const List& names, std::string_view kind, const Field& field,
                  std::vector<std::string>* lower, Fields* fields) {
@@ -34,12 +46,7 @@ void ReadHeaders(const List& names, std::string_view kind, const Field& field,
     std::string name = ReadHeaderName(names[i], item);
     if (name.empty()) continue;
     const std::string variable = fmt::format("{}.header.{}", kind, name);
-    // By itself, so that a header that must not be logged is reported where it is named.
-    const std::array<std::pair<std::string, std::string>, 1> alone = {{{variable, variable}}};
-    if (auto format = observe::LogFormat::CompileJson(alone); !format.ok()) {
-      item.Error(format.status());
-      continue;
-    }
+    if (!CheckVariable(variable, item)) continue;
     fields->emplace_back(variable, variable);
     lower->push_back(std::move(name));
   }
@@ -50,15 +57,7 @@ Fields ReadFields(const v1::AccessLog& message, const Field& field) {
   Fields fields;
   for (int i = 0; i < message.fields_size(); ++i) {
     const std::string& name = message.fields(i);
-    const std::array<std::pair<std::string, std::string>, 1> alone = {{{name, name}}};
-    if (auto format = observe::LogFormat::CompileJson(alone); !format.ok()) {
-      std::string text = MessageOf(format.status());
-      const std::string prefix = fmt::format("field '{}': ", name);
-      if (text.starts_with(prefix)) text.erase(0, prefix.size());
-      field.Item(static_cast<size_t>(i)).Error(std::move(text));
-    } else {
-      fields.emplace_back(name, name);
-    }
+    if (CheckVariable(name, field.Item(static_cast<size_t>(i)))) fields.emplace_back(name, name);
   }
   return fields;
 }

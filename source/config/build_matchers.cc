@@ -180,8 +180,11 @@ std::shared_ptr<const route::RouteTable> MatcherBuilder::Build() {
   for (const absl::Status& error : result.errors) {
     Report(MessageOf(error), ConfigError::Severity::kError);
   }
+  // A table with errors is not all there: its mounts may be missing.
+  const bool whole = std::ranges::all_of(
+      places_, [](const Place& place) { return place.table->builder->errors().ok(); });
   for (const std::string& warning : result.warnings) {
-    Report(warning, ConfigError::Severity::kWarning);
+    if (whole) Report(warning, ConfigError::Severity::kWarning);
   }
   return std::move(result.table);
 }

@@ -37,8 +37,8 @@ struct LoadedBootstrap {
     std::string_view text, const std::string& name,
     const Environment& variables = ProcessEnvironment());
 
-// Adds what Build() found to what was wrong with the text, but for errors at the same places: a
-// field that could not be read is missing for Build(), too.
+// Adds what Build() found to what was wrong with the text, but for errors about what holds a field
+// that could not be read: it may be missing for that reason alone.
 void AddNewErrors(const ErrorList& from, ErrorList* to);
 
 // Every error of the file. Builds everything once with registries that are thrown away: no socket,
