@@ -31,6 +31,13 @@ config::BuildEnvironment Server::BuildEnvironmentOf() {
           .workers = settings_.workers};
 }
 
+// Of a file whose text has errors: those, and what else there is to say about it.
+std::string Server::AllErrors(const config::ErrorList& of_text) const {
+  const config::ErrorList all = config::ValidateFile(options_.config_path, filters_);
+  // It may have been mended meanwhile.
+  return all.ok() ? of_text.ToString() : all.ToString();
+}
+
 void Server::Reload(std::string_view why) {
   if (state_ == State::kDraining || state_ == State::kStopping) return;
   const auto rejected = [&](const std::string& errors) {
@@ -41,7 +48,7 @@ void Server::Reload(std::string_view why) {
     last_load_valid_ = false;
   };
   config::LoadedBootstrap loaded = config::LoadBootstrap(options_.config_path);
-  if (!loaded.errors.ok()) return rejected(loaded.errors.ToString());
+  if (!loaded.errors.ok()) return rejected(AllErrors(loaded.errors));
   const std::shared_ptr<const config::Snapshot>& base = warming_ != nullptr ? warming_ : current_;
   config::BuildResult built = config::Build(loaded.resources, BuildEnvironmentOf(), base);
   if (built.snapshot == nullptr) return rejected(built.errors.ToString());

@@ -76,7 +76,7 @@ int Server::Start() {
 
   config::LoadedBootstrap loaded = config::LoadBootstrap(options_.config_path);
   if (!loaded.errors.ok()) {
-    std::fputs(loaded.errors.ToString().c_str(), stderr);
+    std::fputs(AllErrors(loaded.errors).c_str(), stderr);
     return kExitBadInput;
   }
   settings_ = loaded.settings;

@@ -90,6 +90,7 @@ class Server {
   [[nodiscard]] absl::Status Prepare(std::shared_ptr<const config::Snapshot> snapshot);
   void Publish();
   void OnAdopted(uint64_t version);
+  [[nodiscard]] std::string AllErrors(const config::ErrorList& of_text) const;
   void NoteProcessSettings(const config::Settings& fresh);
   [[nodiscard]] config::BuildEnvironment BuildEnvironmentOf();
 
