@@ -36,9 +36,7 @@ class Arena {
     cursor_ = reinterpret_cast<char*>(at + size);
     return reinterpret_cast<void*>(at);
   }
-  [[nodiscard]] char* AllocateChars(size_t size) {
-    return static_cast<char*>(Allocate(size, 1));
-  }
+  [[nodiscard]] char* AllocateChars(size_t size) { return static_cast<char*>(Allocate(size, 1)); }
   [[nodiscard]] std::string_view Copy(std::string_view text) {
     if (text.empty()) return {};
     char* to = AllocateChars(text.size());

@@ -18,9 +18,9 @@ namespace gatehouse {
 
 }  // namespace gatehouse
 
-#define CHECK(condition)                                              \
-  (__builtin_expect(static_cast<bool>(condition), 1)                  \
-       ? static_cast<void>(0)                                         \
+#define CHECK(condition)                             \
+  (__builtin_expect(static_cast<bool>(condition), 1) \
+       ? static_cast<void>(0)                        \
        : ::gatehouse::CheckFailed(#condition, __FILE__, __LINE__))
 
 #ifdef NDEBUG

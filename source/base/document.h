@@ -1,12 +1,14 @@
-// A parsed YAML or JSON text: a tree of scalars, sequences and maps that knows where each came from.
+// A parsed YAML or JSON text: a tree of scalars, sequences and maps that knows where each came
+// from.
 //
-// Both parsers (base/yaml.h, base/json.h) make the same tree, so nothing behind them asks which of the
-// two a file was. Scalars keep their exact text: a number is its lexeme, not a double.
-// Owner: a Document owns all its Nodes and their text; a Node is a small view into it, freely copied,
-// valid as long as the Document lives. A Document is built on one thread and const afterwards.
+// Both parsers (base/yaml.h, base/json.h) make the same tree, so nothing behind them asks which of
+// the two a file was. Scalars keep their exact text: a number is its lexeme, not a double. Owner: a
+// Document owns all its Nodes and their text; a Node is a small view into it, freely copied, valid
+// as long as the Document lives. A Document is built on one thread and const afterwards.
 //
 //   ParsedDocument parsed = ParseYaml(text, {});
-//   for (const NodeMember& member : parsed.document->root().members()) Use(member.key.text(), member.value);
+//   for (const NodeMember& member : parsed.document->root().members()) Use(member.key.text(),
+//   member.value);
 #pragma once
 
 #include <cstddef>
@@ -44,7 +46,8 @@ class Node {
   [[nodiscard]] SourcePosition position() const { return {line_, column_}; }
   // Of a scalar; of a null the empty text.
   [[nodiscard]] std::string_view text() const {
-    return is_scalar() ? std::string_view(static_cast<const char*>(data_), size_) : std::string_view();
+    return is_scalar() ? std::string_view(static_cast<const char*>(data_), size_)
+                       : std::string_view();
   }
   // Of a sequence; else empty.
   [[nodiscard]] std::span<const Node> items() const;
@@ -114,14 +117,15 @@ struct ParsedDocument {
   [[nodiscard]] bool ok() const { return document != nullptr && errors.empty(); }
 };
 
-// Puts a tree together from a parser's events. After a call returned false there is a fatal error in
-// errors() and no further call is allowed but that.
+// Puts a tree together from a parser's events. After a call returned false there is a fatal error
+// in errors() and no further call is allowed but that.
 class DocumentBuilder {
  public:
   explicit DocumentBuilder(const DocumentLimits& limits = {});
 
   // A scalar: an item of the open sequence, or by turns a key and a value of the open map.
-  bool Scalar(NodeKind kind, std::string_view text, SourcePosition position = {}, bool plain = false);
+  bool Scalar(NodeKind kind, std::string_view text, SourcePosition position = {},
+              bool plain = false);
   bool Begin(NodeKind sequence_or_map, SourcePosition position = {});
   // Reports duplicate keys. `merge` resolves YAML's merge key "<<".
   bool End(bool merge = false);

@@ -1,4 +1,5 @@
-// JSON by RFC 8259, strictly: the one door to the JSON library. (The request path does not come here.)
+// JSON by RFC 8259, strictly: the one door to the JSON library. (The request path does not come
+// here.)
 //
 // No comments, no trailing commas, no NaN, valid UTF-8 only, no duplicate keys. Numbers keep their
 // lexeme. Parsing does not recurse. Any thread; results own their memory.
@@ -16,7 +17,8 @@ namespace gatehouse {
 
 [[nodiscard]] ParsedDocument ParseJson(std::string_view text, const DocumentLimits& limits = {});
 
-// `indent` 0: one line without spaces. A string that is not UTF-8 gets U+FFFD in place of bad bytes.
+// `indent` 0: one line without spaces. A string that is not UTF-8 gets U+FFFD in place of bad
+// bytes.
 [[nodiscard]] std::string WriteJson(const Node& root, int indent = 0);
 
 // Appends `text` as a JSON string with its quotes.

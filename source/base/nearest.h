@@ -12,6 +12,7 @@
 namespace gatehouse {
 
 // Empty when nothing is near enough to be worth saying. The result is one of `known`.
-[[nodiscard]] std::string_view Nearest(std::string_view word, std::span<const std::string_view> known);
+[[nodiscard]] std::string_view Nearest(std::string_view word,
+                                       std::span<const std::string_view> known);
 
 }  // namespace gatehouse

@@ -1,7 +1,7 @@
 // What is wrong with a config, in words that its author can act on.
 //
-// Main thread; plain values. Everything that reads a config (text, build) adds to one ErrorList, so that
-// the author sees all errors at once.
+// Main thread; plain values. Everything that reads a config (text, build) adds to one ErrorList, so
+// that the author sees all errors at once.
 //
 //   gateway.yaml:23: route_tables[0].routes[3].match.path_prefix: must start with '/'
 //   gateway.yaml:31: clusters[0]: unknown field "tiemout", did you mean "timeout"?

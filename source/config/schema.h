@@ -1,6 +1,7 @@
 // The JSON Schema (draft 2020-12) of a text config: completion and checks in editors.
 //
-// Generated from the same descriptors and options that source/config/text.h decodes by. Main thread.
+// Generated from the same descriptors and options that source/config/text.h decodes by. Main
+// thread.
 //
 //   std::puts(JsonSchema(*v1::Bootstrap::descriptor(), {}).c_str());
 #pragma once

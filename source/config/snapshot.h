@@ -1,9 +1,9 @@
 // Snapshot: the whole configuration, compiled and immutable. What workers run on.
 //
 // Built by config::Build on main, from the resources; shares unchanged listeners, route tables and
-// clusters with its predecessor. Owner: a shared_ptr on main and one on each worker that has adopted
-// it; exchanges pin it by a plain counter of their worker (proxy/snapshot_pin.h). The last reference
-// is dropped on main: MetricHandles and other registries are main's.
+// clusters with its predecessor. Owner: a shared_ptr on main and one on each worker that has
+// adopted it; exchanges pin it by a plain counter of their worker (proxy/snapshot_pin.h). The last
+// reference is dropped on main: MetricHandles and other registries are main's.
 //
 //   const config::Route& route = listener.routes[match.action];
 #pragma once
@@ -44,7 +44,8 @@ struct Target {
 };
 
 struct RetryPolicy {
-  uint32_t attempts = 1;  // after the first; a route without `retry` tries once more on connect failures
+  uint32_t attempts =
+      1;  // after the first; a route without `retry` tries once more on connect failures
   bool on_connect_failure = true;
   bool on_reset = false;
   bool on_5xx = false;
@@ -110,15 +111,15 @@ struct Listener {
   // Connections keep the options that they were accepted with.
   std::shared_ptr<const http::H1ServerOptions> h1;
   Duration stream_idle = std::chrono::minutes(5);  // until a route has its own
-  uint32_t max_connections = 0;         // over all workers; 0: no limit
-  uint32_t max_connections_per_ip = 0;  // over all workers; 0: no limit
+  uint32_t max_connections = 0;                    // over all workers; 0: no limit
+  uint32_t max_connections_per_ip = 0;             // over all workers; 0: no limit
   http::TrustedProxies trusted_proxies;
   http::PathOptions path;
-  std::string server_header;  // empty: the origin's passes
-  std::string via;            // "1.1 name"; empty: none
-  std::vector<std::string> remove_from_responses;  // lower case
+  std::string server_header;                             // empty: the origin's passes
+  std::string via;                                       // "1.1 name"; empty: none
+  std::vector<std::string> remove_from_responses;        // lower case
   std::shared_ptr<const observe::AccessLog> access_log;  // null: off
-  std::vector<std::string> log_request_headers;   // lower case
+  std::vector<std::string> log_request_headers;          // lower case
   std::vector<std::string> log_response_headers;
   // Shared with the predecessor when nothing in its route tables changed.
   std::shared_ptr<const route::RouteTable> route_table;

@@ -3,16 +3,18 @@
 // The rules, beyond the protobuf JSON mapping (docs/configuration.md):
 // - Field names in snake_case. An unknown field is an error that names the nearest known one.
 // - null is "not written". Two members of a oneof are an error.
-// - Enums by the value's name without the enum's prefix, lower case (POLICY_ROUND_ROBIN: round_robin),
+// - Enums by the value's name without the enum's prefix, lower case (POLICY_ROUND_ROBIN:
+// round_robin),
 //   or as (gatehouse.v1.spelling) says; the full name is accepted too.
 // - Numbers are range-checked; 1e3 is an integer. A quoted number is text, and an error, except for
-//   64-bit fields, which other protobuf tools quote. A plain YAML scalar is good for a string field:
-//   `version: 8080` is "8080".
-// - google.protobuf.Duration: 2s, 150ms, 1m30s, 1h, 0. Wrappers: the plain value. Struct, Value: free
+//   64-bit fields, which other protobuf tools quote. A plain YAML scalar is good for a string
+//   field: `version: 8080` is "8080".
+// - google.protobuf.Duration: 2s, 150ms, 1m30s, 1h, 0. Wrappers: the plain value. Struct, Value:
+// free
 //   form. Any: a map with "@type". bytes: base64.
 // - Sizes, ratios, rates, shorthands, secrets, environment: api/gatehouse/v1/options.proto.
-// All errors are collected, not only the first. Main thread; nothing is kept after a call returns but
-// what the caller holds (a SourceMap shares the parsed document).
+// All errors are collected, not only the first. Main thread; nothing is kept after a call returns
+// but what the caller holds (a SourceMap shares the parsed document).
 //
 //   ErrorList errors;
 //   DecodeContext context{.errors = &errors, .environment = ProcessEnvironment()};
@@ -27,6 +29,7 @@
 #include <string_view>
 
 #include "google/protobuf/message.h"
+
 #include "source/base/document.h"
 #include "source/config/config_error.h"
 #include "source/config/source_map.h"
@@ -51,8 +54,8 @@ struct DecodeContext {
 
 enum class TextFormat { kDetect, kYaml, kJson };
 
-// Fills `message`, which must be empty. False when it added an error; the message then holds what could
-// be read.
+// Fills `message`, which must be empty. False when it added an error; the message then holds what
+// could be read.
 bool DecodeInto(const Node& node, google::protobuf::Message* message, DecodeContext& context);
 
 // Parses and decodes. kDetect: JSON when it begins with '{' or '['. `source` may be nullptr.

@@ -1,4 +1,5 @@
-// H1ClientConnection: HTTP/1.1 towards an origin, one exchange at a time over a connected transport.
+// H1ClientConnection: HTTP/1.1 towards an origin, one exchange at a time over a connected
+// transport.
 //
 // Owner: an upstream pool. Thread: one loop. Between Begin() and the end of the exchange it is the
 // exchange's Sender. When an exchange has ended it tells its owner once, from the loop, whether the
@@ -90,14 +91,14 @@ class H1ClientConnection final : public Sender {
   uint64_t response_bytes_ = 0;
   uint64_t request_bytes_sent_ = 0;
   size_t allowed_ = 0;
-  Error pending_;                // found in a call of the exchange, told from the loop
-  uint8_t interim_ = 0;          // 1xx responses so far
+  Error pending_;        // found in a call of the exchange, told from the loop
+  uint8_t interim_ = 0;  // 1xx responses so far
   State state_ = State::kIdle;
   Method method_ = Method::kGet;
   bool request_chunked_ = false;
-  bool request_ended_ = false;   // the whole request is in out_ or sent
+  bool request_ended_ = false;  // the whole request is in out_ or sent
   bool sent_reported_ = false;
-  bool want_close_ = false;      // one side said Connection: close, or the framing is unclean
+  bool want_close_ = false;  // one side said Connection: close, or the framing is unclean
   bool upgrade_asked_ = false;
   bool write_failed_ = false;
   bool shutdown_after_flush_ = false;

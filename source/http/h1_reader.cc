@@ -17,9 +17,8 @@ H1ParseStatus H1Reader::ParseHead(Parse&& parse) {
 }
 
 H1ParseStatus H1Reader::ParseRequest(const H1Limits& limits, H1HeadScratch& scratch) {
-  return ParseHead([&](std::string_view buffered) {
-    return parser_.ParseRequest(buffered, limits, scratch);
-  });
+  return ParseHead(
+      [&](std::string_view buffered) { return parser_.ParseRequest(buffered, limits, scratch); });
 }
 
 H1ParseStatus H1Reader::ParseResponse(Method method, const H1Limits& limits,
@@ -44,8 +43,7 @@ H1BodyStatus H1Reader::Decode(size_t max, const H1Limits& limits, H1HeadScratch&
         out.Append(in_.TakeFront());
         continue;
       }
-      out.Append(front.Sub(static_cast<size_t>(step.data.data() - front.data()),
-                           step.data.size()));
+      out.Append(front.Sub(static_cast<size_t>(step.data.data() - front.data()), step.data.size()));
     }
     in_.RemovePrefix(step.consumed);
     if (step.status == H1BodyStatus::kDone || step.status == H1BodyStatus::kError) {
@@ -58,8 +56,9 @@ H1BodyStatus H1Reader::Decode(size_t max, const H1Limits& limits, H1HeadScratch&
 
 size_t H1Reader::BodyReadSize(size_t credit) const {
   const uint64_t known = decoder_.remaining();
-  const size_t want = known > next_read_ ? static_cast<size_t>(std::min<uint64_t>(known, kMaxBodyRead))
-                                         : next_read_;
+  const size_t want = known > next_read_
+                          ? static_cast<size_t>(std::min<uint64_t>(known, kMaxBodyRead))
+                          : next_read_;
   return std::max<size_t>(std::min({want, credit, kMaxBodyRead}), 1);
 }
 

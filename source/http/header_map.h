@@ -179,8 +179,8 @@ class HeaderMap {
     }
     size_ += static_cast<uint32_t>(count);
   }
-  // For text that the gateway itself made of safe characters (ids, addresses), in this map's arena or
-  // static: makes it the only field of that name without looking at it again.
+  // For text that the gateway itself made of safe characters (ids, addresses), in this map's arena
+  // or static: makes it the only field of that name without looking at it again.
   void SetMade(Name name, std::string_view value) {
     if (__builtin_expect(Has(name), 0)) Remove(name);
     const std::string_view text = NameText(name);

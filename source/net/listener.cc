@@ -1,12 +1,13 @@
 #include "source/net/listener.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+
+#include <fmt/format.h>
 
 namespace gatehouse::net {
 namespace {

@@ -54,7 +54,11 @@ void FdEvents::OnEvent(int /*fd*/, short what, void* self) {
 }
 
 Loop::Loop(const Clock& clock, size_t slab_budget_bytes)
-    : clock_(clock), now_(clock.Now()), slabs_(slab_budget_bytes), timers_(now_), trim_timer_(Timer::Calls<Loop, &Loop::TrimSlabs>(), this) {
+    : clock_(clock),
+      now_(clock.Now()),
+      slabs_(slab_budget_bytes),
+      timers_(now_),
+      trim_timer_(Timer::Calls<Loop, &Loop::TrimSlabs>(), this) {
   event_config* config = event_config_new();
   CHECK(config != nullptr);
   event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
@@ -128,8 +132,8 @@ void Loop::RunTurn(bool wait) {
   ++turn_;
   ArmWakeUp();
   time_read_ = false;
-  // Once, also without waiting: else libevent looks for events until there are none, and a peer that
-  // keeps them coming keeps the turn from its end.
+  // Once, also without waiting: else libevent looks for events until there are none, and a peer
+  // that keeps them coming keeps the turn from its end.
   event_base_loop(base_, wait && flushes_.empty() ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
   EndTurn();
 }

@@ -11,11 +11,11 @@
 //   loop.Run();
 #pragma once
 
-#include <event2/event.h>
-#include <event2/event_struct.h>
-
 #include <atomic>
 #include <cstdint>
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
 
 #include "source/base/intrusive_list.h"
 #include "source/base/mailbox.h"

@@ -8,9 +8,11 @@ namespace gatehouse::proxy {
 Attempt::Attempt(net::Loop& loop, Owner owner)
     : loop_(loop),
       owner_(owner),
-      waiter_([](void* self, upstream::Lease lease,
-                 http::Error error) { static_cast<Attempt*>(self)->OnLease(std::move(lease), error); },
-              this),
+      waiter_(
+          [](void* self, upstream::Lease lease, http::Error error) {
+            static_cast<Attempt*>(self)->OnLease(std::move(lease), error);
+          },
+          this),
       timer_(Timer::Calls<Attempt, &Attempt::OnTimer>(), this) {}
 
 void Attempt::Connect(upstream::Upstreams& upstreams, const upstream::Cluster& cluster,

@@ -1,8 +1,8 @@
 // Attempt: one try of an exchange at an origin: the lease of a connection, the stream on it and the
 // timers of the try. A retry resets it and starts again.
 //
-// Owner: the Exchange, as a member. Thread: its loop. It stores what happens and wakes the exchange;
-// it decides nothing.
+// Owner: the Exchange, as a member. Thread: its loop. It stores what happens and wakes the
+// exchange; it decides nothing.
 #pragma once
 
 #include <cstdint>

@@ -94,15 +94,15 @@ void ServingListener::Listen(int fd) {
   if (socket_ != nullptr) socket_->AcceptAll();
   socket_ = std::make_unique<net::ListenSocket>(
       shard_.loop(), fd,
-      net::ListenSocket::Callbacks{
-          this,
-          [](void* self, int client, const net::Address& peer) {
-            static_cast<ServingListener*>(self)->Accept(client, peer);
-          },
-          [](void* self) {
-            auto* listener = static_cast<ServingListener*>(self);
-            listener->shard_.counters().Add(listener->config_->metrics->accept_failures);
-          }});
+      net::ListenSocket::Callbacks{this,
+                                   [](void* self, int client, const net::Address& peer) {
+                                     static_cast<ServingListener*>(self)->Accept(client, peer);
+                                   },
+                                   [](void* self) {
+                                     auto* listener = static_cast<ServingListener*>(self);
+                                     listener->shard_.counters().Add(
+                                         listener->config_->metrics->accept_failures);
+                                   }});
 }
 
 void ServingListener::Update(const config::Listener& config) {
@@ -147,8 +147,7 @@ bool ServingListener::Admit(const net::Address& peer) {
   SharedCounts& shared = shard_.shared();
   const uint32_t before = shared.connections.fetch_add(1, std::memory_order_relaxed);
   const bool over = shared.max_connections != 0 && before >= shared.max_connections;
-  if (!over &&
-      counts_->Add(peer.ip(), config_->max_connections, config_->max_connections_per_ip)) {
+  if (!over && counts_->Add(peer.ip(), config_->max_connections, config_->max_connections_per_ip)) {
     return true;
   }
   shared.connections.fetch_sub(1, std::memory_order_relaxed);
@@ -170,9 +169,8 @@ void ServingListener::Start(std::unique_ptr<net::Transport> transport, const net
 }
 
 const http::H1ServerConnection::Callbacks Downstream::kCallbacks = {
-    .open = [](void* self, http::Sender& sender) {
-      return static_cast<Downstream*>(self)->Open(sender);
-    },
+    .open = [](void* self,
+               http::Sender& sender) { return static_cast<Downstream*>(self)->Open(sender); },
     .closed = [](void* self) { static_cast<Downstream*>(self)->Closed(); },
     .idle_closed =
         [](void* self) {

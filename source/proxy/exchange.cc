@@ -21,12 +21,11 @@ Exchange::Exchange(Shard& shard)
       request_trailers_(arena_),
       response_trailers_(arena_),
       context_(loop_, arena_, request_, response_),
-      attempt_(loop_,
-               {this, [](void* self) { static_cast<Exchange*>(self)->Run(); },
-                [](void* self, Chain& data, bool end) {
-                  static_cast<Exchange*>(self)->OnResponseBody(data, end);
-                },
-                [](void* self) { static_cast<Exchange*>(self)->OnInterim(); }}),
+      attempt_(loop_, {this, [](void* self) { static_cast<Exchange*>(self)->Run(); },
+                       [](void* self, Chain& data, bool end) {
+                         static_cast<Exchange*>(self)->OnResponseBody(data, end);
+                       },
+                       [](void* self) { static_cast<Exchange*>(self)->OnInterim(); }}),
       timer_(Timer::Calls<Exchange, &Exchange::OnTimer>(), this),
       retry_timer_(Timer::Calls<Exchange, &Exchange::OnRetryTimer>(), this) {
   context_.Bind(shard.counters(), shard.upstreams(), request_trailers_, response_trailers_);

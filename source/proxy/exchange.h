@@ -2,8 +2,8 @@
 // exchange.cc tells the story from top to bottom.
 //
 // Owner: the Shard (a freelist); it buries itself at the end of Finish. Thread: the shard's loop.
-// It is the Receiver of the client's stream and owns the Attempt at the origin. Callbacks only store
-// what happened and call Run(); Run() is not nested.
+// It is the Receiver of the client's stream and owns the Attempt at the origin. Callbacks only
+// store what happened and call Run(); Run() is not nested.
 //
 //  OnHead
 //    |
@@ -11,10 +11,11 @@
 //                           |                          |        ^            |
 //                           | reply                    | reply  | retry      v
 //                           v                          v        +---- kResponseHead
-//                     (local reply) ----------------------> kResponseFilters -> kSendResponse -> kFinish
+//                     (local reply) ----------------------> kResponseFilters -> kSendResponse ->
+//                     kFinish
 //
-// Any error: Fail() -> a local reply, or an abort when the response has begun -> kFinish. There is no
-// other way out.
+// Any error: Fail() -> a local reply, or an abort when the response has begun -> kFinish. There is
+// no other way out.
 #pragma once
 
 #include <cstdint>
@@ -190,15 +191,15 @@ class Exchange final : public http::Receiver, public net::Buried {
   route::Match match_;
   http::Sender* downstream_ = nullptr;  // null once it is gone
   const ClientOf* client_ = nullptr;
-  Body up_;     // request body, towards the origin
-  Body down_;   // response body, towards the client
-  Chain replay_;                        // of the request body, for a retry
-  std::string_view host_;               // normalised, no port
-  std::string_view path_;               // normalised, no query
+  Body up_;                // request body, towards the origin
+  Body down_;              // response body, towards the client
+  Chain replay_;           // of the request body, for a retry
+  std::string_view host_;  // normalised, no port
+  std::string_view path_;  // normalised, no query
   std::string_view query_;
   std::string_view local_body_;
   std::string_view code_;
-  std::string_view sticky_cookie_;      // to be set on the response
+  std::string_view sticky_cookie_;  // to be set on the response
   TimePoint started_;
   TimePoint last_activity_;
   TimePoint deadline_ = kNever;
@@ -215,12 +216,12 @@ class Exchange final : public http::Receiver, public net::Buried {
   bool request_out_ = false;        // the whole request has been handed to the origin
   bool request_head_out_ = false;
   bool replay_ok_ = true;
-  bool retry_fresh_ = false;        // the next try takes a new connection
-  bool local_ = false;              // the response is ours
+  bool retry_fresh_ = false;  // the next try takes a new connection
+  bool local_ = false;        // the response is ours
   bool replying_ = false;
-  bool response_out_ = false;       // its head has been handed to the client's connection
-  bool sent_ = false;               // all of the response has left
-  bool aborted_ = false;            // the client did not get a whole response
+  bool response_out_ = false;  // its head has been handed to the client's connection
+  bool sent_ = false;          // all of the response has left
+  bool aborted_ = false;       // the client did not get a whole response
   bool tunnel_ = false;
   bool running_ = false;
   bool again_ = false;

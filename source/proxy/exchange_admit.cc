@@ -55,8 +55,7 @@ Exchange::Outcome Exchange::Admit() {
   if (!TakeClientAddress() || !http::StripHopByHop(request_.headers)) {
     return Fail(http::Error::Downstream(What::kBadRequest));
   }
-  (void)http::StripUntrusted(request_.headers,
-                             {.trust_forwarded = context_.facts().peer_trusted});
+  (void)http::StripUntrusted(request_.headers, {.trust_forwarded = context_.facts().peer_trusted});
   if (path.result == http::PathResult::kRedirect) {
     response_.Reset();
     response_.status = 307;
@@ -80,8 +79,8 @@ Exchange::Outcome Exchange::Admit() {
 bool Exchange::TakeClientAddress() {
   const http::TrustedProxies& trusted = config_->trusted_proxies;
   if (trusted.networks.empty() && trusted.hops == 0) return true;
-  const http::ClientAddressResult client = http::ClientAddress(
-      http::IpAddress::FromV6(client_->ip.bytes), request_.headers, trusted);
+  const http::ClientAddressResult client =
+      http::ClientAddress(http::IpAddress::FromV6(client_->ip.bytes), request_.headers, trusted);
   std::copy(std::begin(client.address.bytes()), std::end(client.address.bytes()),
             context_.facts().client_ip.bytes);
   context_.facts().peer_trusted = client.peer_trusted;
@@ -105,8 +104,8 @@ void Exchange::AddForwardingHeaders() {
   }
 }
 
-// A preflight asks what the request that it announces may do (Fetch, section 4.8): the route of that
-// request answers, whatever methods it serves.
+// A preflight asks what the request that it announces may do (Fetch, section 4.8): the route of
+// that request answers, whatever methods it serves.
 route::Match Exchange::FindRoute() const {
   const route::RouteTable& table = *config_->route_table;
   const http::HeaderMap& headers = request_.headers;
@@ -249,8 +248,8 @@ bool Exchange::RewriteRequest() {
 }
 
 Exchange::Outcome Exchange::RedirectClient() {
-  const std::string_view location = route_->redirect->Location(
-      {request_.scheme, host_, port_}, RewriteOf(), arena_);
+  const std::string_view location =
+      route_->redirect->Location({request_.scheme, host_, port_}, RewriteOf(), arena_);
   response_.Reset();
   response_.status = static_cast<uint16_t>(route_->redirect->status());
   response_.headers.Set(Name::kLocation, location);

@@ -64,7 +64,8 @@ void Exchange::GrantResponse() {
   attempt_.sender().AllowBody(credit);
 }
 
-// Moves what came through the filters to `ready`. False: a filter has replied and the phase changed.
+// Moves what came through the filters to `ready`. False: a filter has replied and the phase
+// changed.
 bool Exchange::FilterRequestBody() {
   if (route_ != nullptr && up_.bytes > route_->max_body_bytes && !tunnel_) {
     (void)Fail(http::Error::Downstream(What::kBodyTooLarge));
@@ -262,8 +263,8 @@ Exchange::Outcome Exchange::Retry(bool at_once) {
   if (at_once) return Next(Phase::kConnect);
   const config::RetryPolicy& policy = route_->retry;
   const uint32_t doublings = std::min(attempts_ > 0 ? attempts_ - 1 : 0, 20u);
-  const int64_t most = std::min<int64_t>(policy.backoff.count() << doublings,
-                                         policy.max_backoff.count());
+  const int64_t most =
+      std::min<int64_t>(policy.backoff.count() << doublings, policy.max_backoff.count());
   phase_ = Phase::kBackoff;
   loop_.Arm(retry_timer_,
             Duration(static_cast<int64_t>(shard_.random().Below(static_cast<uint64_t>(most) + 1))));

@@ -27,9 +27,7 @@ Exchange::Outcome Exchange::Fail(http::Error error) {
   return StartReply(reply);
 }
 
-Exchange::Outcome Exchange::ReplyFromFilter() {
-  return StartReply(ReplyForFilter(run_.reply()));
-}
+Exchange::Outcome Exchange::ReplyFromFilter() { return StartReply(ReplyForFilter(run_.reply())); }
 
 // Ends whatever is under way and answers the client, or breaks the connection when an answer has
 // begun already.
@@ -225,8 +223,8 @@ void Exchange::WriteLog() {
     record.gateway_us = total;
   }
   char ip[48];
-  record.client_ip = facts.peer_trusted ? std::string_view(ip, facts.client_ip.Format(ip))
-                                        : client_->ip_text;
+  record.client_ip =
+      facts.peer_trusted ? std::string_view(ip, facts.client_ip.Format(ip)) : client_->ip_text;
   record.peer_address = client_->peer_text;
   record.consumer = context_.GetNote("consumer");
   record.trace_id = facts.trace_id;

@@ -91,9 +91,8 @@ class AdminConnection final : public ListNode<AdminConnection>,
 };
 
 const http::H1ServerConnection::Callbacks AdminConnection::kCallbacks = {
-    .open = [](void* self, http::Sender& sender) {
-      return static_cast<AdminConnection*>(self)->Open(sender);
-    },
+    .open = [](void* self,
+               http::Sender& sender) { return static_cast<AdminConnection*>(self)->Open(sender); },
     .closed = [](void* self) { static_cast<AdminConnection*>(self)->Closed(); },
     .idle_closed = [](void*) {},
     .refused = [](void*, http::Error) {},

@@ -31,8 +31,8 @@ class AdminConnection;
 class Admin {
  public:
   // Answers `method path?query`.
-  using Handler = std::function<AdminReply(http::Method method, std::string_view path,
-                                           std::string_view query)>;
+  using Handler =
+      std::function<AdminReply(http::Method method, std::string_view path, std::string_view query)>;
 
   // Owns `fd`, a listening socket.
   Admin(net::Loop& loop, int fd, Handler handler);

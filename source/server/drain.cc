@@ -1,9 +1,9 @@
 // Graceful stop and binary upgrade. See server.h.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "source/server/server.h"
 

@@ -1,6 +1,5 @@
 // What the admin address shows. See server.h.
 #include <dirent.h>
-#include <fmt/format.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -9,6 +8,8 @@
 #include <cstdio>
 #include <cstring>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "source/base/json.h"
 #include "source/config/dump.h"
@@ -50,7 +51,8 @@ int64_t ResidentBytes() {
 absl::StatusOr<int> OpenUnixSocket(const std::string& path) {
   sockaddr_un address{};
   if (path.size() >= sizeof(address.sun_path)) {
-    return InvalidArgument(fmt::format("admin.address: \"{}\" is too long for a unix socket", path));
+    return InvalidArgument(
+        fmt::format("admin.address: \"{}\" is too long for a unix socket", path));
   }
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.data(), path.size());
@@ -75,8 +77,7 @@ absl::Status Server::OpenAdmin() {
   if (!taken.empty()) {
     fd = taken.front();
   } else if (settings_.admin_address.starts_with(kUnixPrefix)) {
-    absl::StatusOr<int> opened =
-        OpenUnixSocket(settings_.admin_address.substr(kUnixPrefix.size()));
+    absl::StatusOr<int> opened = OpenUnixSocket(settings_.admin_address.substr(kUnixPrefix.size()));
     if (!opened.ok()) return opened.status();
     fd = *opened;
   } else {
@@ -160,10 +161,10 @@ std::string Server::ClustersJson() const {
           cluster.has_dns() ? dns_->EndpointsOf(cluster.key()) : cluster.endpoints();
       for (size_t j = 0; set != nullptr && j < set->size(); ++j) {
         const upstream::EndpointSet::Entry& entry = (*set)[j];
-        out += fmt::format("{}{{\"address\":{},\"name\":{},\"weight\":{},\"healthy\":{}}}",
-                           j == 0 ? "" : ",", QuoteJson(entry.endpoint->address().ToString()),
-                           QuoteJson(entry.endpoint->text()), entry.weight,
-                           entry.endpoint->healthy());
+        out +=
+            fmt::format("{}{{\"address\":{},\"name\":{},\"weight\":{},\"healthy\":{}}}",
+                        j == 0 ? "" : ",", QuoteJson(entry.endpoint->address().ToString()),
+                        QuoteJson(entry.endpoint->text()), entry.weight, entry.endpoint->healthy());
       }
       out += "]";
       if (cluster.has_dns()) {
@@ -196,7 +197,8 @@ void Server::UpdateServerMetrics() {
     if (set != nullptr) {
       for (const auto& entry : *set) healthy += entry.endpoint->healthy() ? 1 : 0;
     }
-    counters_->Set(cluster->metrics().endpoints, set == nullptr ? 0 : static_cast<int64_t>(set->size()));
+    counters_->Set(cluster->metrics().endpoints,
+                   set == nullptr ? 0 : static_cast<int64_t>(set->size()));
     counters_->Set(cluster->metrics().healthy_endpoints, healthy);
   }
 }

@@ -1,9 +1,10 @@
 // From resources to what the workers serve. See server.h.
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "source/net/listener.h"
 #include "source/server/server.h"
@@ -70,7 +71,8 @@ void Server::NoteProcessSettings(const config::Settings& fresh) {
   if (asked == settings_) return;
   settings_.drain_timeout = asked.drain_timeout;
   if (asked == settings_) return;
-  Say("workers, admin, node, overload, metrics and upgrade_socket change with a restart or a binary "
+  Say("workers, admin, node, overload, metrics and upgrade_socket change with a restart or a "
+      "binary "
       "upgrade, not with a reload");
 }
 
@@ -110,8 +112,8 @@ absl::Status Server::OpenSockets(const config::Snapshot& snapshot,
       for (int fd : opened) close(fd);
       return status;
     }
-    made.counts = known != sockets_.end() ? known->second.counts
-                                          : std::make_shared<proxy::ListenerCounts>();
+    made.counts =
+        known != sockets_.end() ? known->second.counts : std::make_shared<proxy::ListenerCounts>();
     // After an upgrade there may be more sockets than workers: each is served by somebody.
     for (size_t i = 0; i < made.fds.size(); ++i) {
       fresh[i % workers_.size()].push_back({listener->name, made.fds[i]});

@@ -1,6 +1,5 @@
 #include "source/server/server.h"
 
-#include <fmt/format.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -13,6 +12,8 @@
 #include <cstdio>
 #include <cstring>
 #include <utility>
+
+#include <fmt/format.h>
 
 namespace gatehouse::server {
 namespace {
@@ -206,9 +207,8 @@ void Server::OnReady() {
   for (const auto& [name, sockets] : sockets_) {
     where += fmt::format("{}{} on {}", where.empty() ? "" : ", ", name, sockets.address.ToString());
   }
-  Say(fmt::format("ready: {}; {} worker{}; admin on {}",
-                  where.empty() ? "no listeners" : where, settings_.workers,
-                  settings_.workers == 1 ? "" : "s", AdminAddress()));
+  Say(fmt::format("ready: {}; {} worker{}; admin on {}", where.empty() ? "no listeners" : where,
+                  settings_.workers, settings_.workers == 1 ? "" : "s", AdminAddress()));
 }
 
 void Server::Shutdown() {

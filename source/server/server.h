@@ -1,7 +1,7 @@
 // Server: the process. Main thread, workers, config, signals, admin, drain and upgrade.
 //
-// Owner: main(). Thread: main; Run() blocks until the process is to end. Start-up is all or nothing:
-// Run() returns an error before anything is served, or serves.
+// Owner: main(). Thread: main; Run() blocks until the process is to end. Start-up is all or
+// nothing: Run() returns an error before anything is served, or serves.
 //
 //   Server server(registry, {.config_path = "gateway.yaml"});
 //   return server.Run();

@@ -1,6 +1,5 @@
 #include "source/server/takeover.h"
 
-#include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -12,10 +11,13 @@
 #include <cstring>
 #include <utility>
 
+#include <fmt/format.h>
+
 namespace gatehouse::server {
 namespace {
 
-// One message per listener: its address text, with its sockets attached. An empty one ends the list.
+// One message per listener: its address text, with its sockets attached. An empty one ends the
+// list.
 constexpr size_t kMaxSockets = 128;
 constexpr size_t kMaxText = 512;
 constexpr int kPatienceMs = 10'000;
@@ -29,8 +31,8 @@ bool FillAddress(const std::string& path, sockaddr_un* address) {
 }
 
 absl::Status TooLong(const std::string& path) {
-  return InvalidArgument(
-      fmt::format("upgrade_socket: the path \"{}\" is too long for a unix socket (107 bytes)", path));
+  return InvalidArgument(fmt::format(
+      "upgrade_socket: the path \"{}\" is too long for a unix socket (107 bytes)", path));
 }
 
 bool SendSockets(int fd, const std::string& text, const std::vector<int>& sockets) {
@@ -66,8 +68,8 @@ absl::StatusOr<std::unique_ptr<Takeover>> Takeover::Ask(const std::string& path)
     const int error = errno;
     close(fd);
     if (error == ENOENT || error == ECONNREFUSED) return nullptr;
-    return Unavailable(fmt::format("cannot reach the running gateway at {}: {}", path,
-                                   std::strerror(error)));
+    return Unavailable(
+        fmt::format("cannot reach the running gateway at {}: {}", path, std::strerror(error)));
   }
   std::unique_ptr<Takeover> takeover(new Takeover(fd));
   absl::Status received = takeover->Receive();
@@ -146,8 +148,7 @@ absl::StatusOr<std::unique_ptr<TakeoverOffer>> TakeoverOffer::Open(net::Loop& lo
     unlink(beside.c_str());
     return status;
   }
-  return std::unique_ptr<TakeoverOffer>(
-      new TakeoverOffer(loop, path, fd, std::move(callbacks)));
+  return std::unique_ptr<TakeoverOffer>(new TakeoverOffer(loop, path, fd, std::move(callbacks)));
 }
 
 TakeoverOffer::TakeoverOffer(net::Loop& loop, std::string path, int fd, Callbacks callbacks)

@@ -1,9 +1,9 @@
 // Takeover: how a new process gets the listening sockets of the one that it replaces, so that no
 // connection is refused: the sockets, and the connections that wait in them, are never closed.
 //
-// The old process offers its sockets at a unix socket. The new one asks for them, starts to serve on
-// them, says so, and the old one drains and ends. If the new one fails before that, the old one goes
-// on as if nothing had happened. Only a process of the same user (or root) is answered.
+// The old process offers its sockets at a unix socket. The new one asks for them, starts to serve
+// on them, says so, and the old one drains and ends. If the new one fails before that, the old one
+// goes on as if nothing had happened. Only a process of the same user (or root) is answered.
 //
 //   StatusOr<std::unique_ptr<Takeover>> old = Takeover::Ask(path);   // null: nobody there
 //   ... old->sockets ... serve ...

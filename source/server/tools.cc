@@ -2,8 +2,8 @@
 
 #include <cstdio>
 
-#include "source/config/load.h"
 #include "source/config/bootstrap_schema.h"
+#include "source/config/load.h"
 #include "source/server/server.h"
 
 namespace gatehouse::server {

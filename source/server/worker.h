@@ -41,8 +41,8 @@ class Worker {
   Worker& operator=(const Worker&) = delete;
 
   void Start();
-  // Serves `snapshot` from now on: listens on `sockets`, drains listeners that are gone (`grace` for
-  // their idle connections). `adopted` then runs on main.
+  // Serves `snapshot` from now on: listens on `sockets`, drains listeners that are gone (`grace`
+  // for their idle connections). `adopted` then runs on main.
   void Adopt(std::shared_ptr<const config::Snapshot> snapshot, std::vector<NewSocket> sockets,
              std::map<std::string, std::shared_ptr<proxy::ListenerCounts>> counts, Duration grace,
              std::function<void()> adopted);

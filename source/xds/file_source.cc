@@ -1,6 +1,5 @@
 #include "source/xds/file_source.h"
 
-#include <fmt/format.h>
 #include <sys/inotify.h>
 #include <unistd.h>
 
@@ -11,6 +10,8 @@
 #include <fstream>
 #include <iterator>
 #include <string_view>
+
+#include <fmt/format.h>
 
 namespace gatehouse::xds {
 namespace {

@@ -2,7 +2,8 @@
 // through a symbolic link as in mounted volumes.
 //
 // Owner: the Server. Thread: main. It watches the folders of the path and of every link on the way,
-// waits until changes settle, and compares what the file holds: `changed` comes only for new content.
+// waits until changes settle, and compares what the file holds: `changed` comes only for new
+// content.
 #pragma once
 
 #include <functional>

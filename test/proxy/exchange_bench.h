@@ -7,13 +7,13 @@
 //   bench.RunUntil([&] { return bench.origin().requests() == 1; });
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "source/config/build.h"
 #include "source/config/load.h"
@@ -36,13 +36,12 @@ class ExchangeBench {
     }
     registry_ = registry;
     server_metrics_ = metrics_.Acquire<observe::ServerMetrics>({});
-    shard_ = std::make_unique<Shard>(
-        loop_, 0, *metrics_.NewBlock(), *server_metrics_, shared_, 42,
-        [this](std::shared_ptr<const config::Snapshot> snapshot) {
-          retired_.push_back(std::move(snapshot));
-        });
-    listener_ = std::make_unique<ServingListener>(*shard_, "edge",
-                                                  std::make_shared<ListenerCounts>());
+    shard_ = std::make_unique<Shard>(loop_, 0, *metrics_.NewBlock(), *server_metrics_, shared_, 42,
+                                     [this](std::shared_ptr<const config::Snapshot> snapshot) {
+                                       retired_.push_back(std::move(snapshot));
+                                     });
+    listener_ =
+        std::make_unique<ServingListener>(*shard_, "edge", std::make_shared<ListenerCounts>());
     Adopt(std::move(text));
   }
   ~ExchangeBench() {
@@ -59,13 +58,10 @@ class ExchangeBench {
     for (size_t at; (at = text.find("ORIGIN")) != std::string::npos;) text.replace(at, 6, address);
     config::LoadedBootstrap loaded = config::LoadBootstrapText(text, "test.yaml");
     ASSERT_TRUE(loaded.errors.ok()) << loaded.errors.ToString();
-    config::BuildResult built =
-        config::Build(loaded.resources,
-                      {.filters = *registry_,
-                       .metrics = metrics_,
-                       .cluster_slots = slots_,
-                       .states = states_},
-                      current_);
+    config::BuildResult built = config::Build(
+        loaded.resources,
+        {.filters = *registry_, .metrics = metrics_, .cluster_slots = slots_, .states = states_},
+        current_);
     ASSERT_NE(built.snapshot, nullptr) << built.errors.ToString();
     current_ = built.snapshot;
     shard_->Adopt(built.snapshot);

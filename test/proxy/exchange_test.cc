@@ -75,7 +75,8 @@ TEST(ExchangeTest, PipelinedRequestsAreAnsweredInOrder) {
   client->Push(Get("/hello") + Get("/a") + Get("/hello"));
   EXPECT_TRUE(bench.RunUntil([&] {
     size_t count = 0;
-    for (size_t at = 0; (at = client->written().find("HTTP/1.1 200", at)) != std::string::npos; ++at)
+    for (size_t at = 0; (at = client->written().find("HTTP/1.1 200", at)) != std::string::npos;
+         ++at)
       ++count;
     return count == 3 && client->written().ends_with("hi\n");
   })) << client->written();
@@ -167,7 +168,8 @@ TEST(ExchangeTest, ResetAtEveryByteOfAResponse) {
     bench.origin().connection(0).Send(answer.substr(0, cut));
     bench.Settle();
     bench.origin().connection(0).Reset();
-    ASSERT_TRUE(bench.RunUntil([&] { return client->closed() || client->written().ends_with("}"); }));
+    ASSERT_TRUE(
+        bench.RunUntil([&] { return client->closed() || client->written().ends_with("}"); }));
     const bool whole_head = client->written().starts_with("HTTP/1.1 200");
     if (whole_head) {
       EXPECT_TRUE(client->aborted());
@@ -225,8 +227,7 @@ TEST(ExchangeTest, WebSocketBytesPassBothWays) {
 TEST(ExchangeTest, ExpectContinueIsAnsweredWhenTheBodyIsWanted) {
   ExchangeBench bench(kConfig);
   auto client = bench.Connect();
-  client->Push(
-      "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
+  client->Push("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n");
   ASSERT_TRUE(bench.RunUntil([&] { return !client->written().empty(); }));
   EXPECT_EQ(client->TakeWritten(), "HTTP/1.1 100 Continue\r\n\r\n");
   client->Push("abc");

@@ -104,6 +104,28 @@ TEST(RouteTableTest, PathsInOrderOfPrecedence) {
   EXPECT_EQ(Get(*table, "/carts/7/cart"), "regex");
 }
 
+// The example of docs/routing.md: with the first one gone, the next one is it.
+TEST(RouteTableTest, PathsInTheOrderOfTheDocumentation) {
+  const std::vector<PathMatch> order = {
+      PathMatch::Exact("/users/me/orders"),
+      PathMatch::Template("/users/me/{what}"),
+      PathMatch::Prefix("/users/me"),
+      PathMatch::Template("/users/{id}/orders"),
+      PathMatch::Template("/users/{id}/**"),
+      PathMatch::Prefix("/users"),
+      PathMatch::Prefix("/"),
+      PathMatch::Regex("/users/.*"),
+  };
+  for (size_t first = 0; first < order.size(); ++first) {
+    std::vector<RouteSpec> routes;
+    for (size_t i = order.size(); i-- > first;) {
+      routes.push_back({.name = fmt::format("{}", i), .path = order[i]});
+    }
+    const auto table = BuildTable({Everywhere(routes)});
+    EXPECT_EQ(Get(*table, "/users/me/orders"), fmt::format("{}", first));
+  }
+}
+
 TEST(RouteTableTest, CapturesAreViewsOfThePath) {
   const auto table = BuildTable({Everywhere({
       {.name = "t", .path = PathMatch::Template("/a/{one}/b/*/{rest*}")},

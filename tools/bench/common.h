@@ -1,7 +1,6 @@
 // What the benchmark's three C programs share: sockets on the loopback, the few bytes of HTTP/1.1
 // they must understand, and the table of answers that the origin gives and the generator checks.
-#ifndef GATEHOUSE_TOOLS_BENCH_COMMON_H_
-#define GATEHOUSE_TOOLS_BENCH_COMMON_H_
+#pragma once
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -119,5 +118,3 @@ static inline void fill_body(const struct answer* answer, char* out) {
   for (size_t i = 0; i < answer->length; ++i)
     out[i] = (char)('!' + (i * 7 + i / 89 + i / 8191) % 90);
 }
-
-#endif  // GATEHOUSE_TOOLS_BENCH_COMMON_H_

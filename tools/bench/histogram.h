@@ -1,6 +1,5 @@
 // Latencies in nanoseconds in log-linear cells: 64 per power of two, so within 1.6% of the truth.
-#ifndef GATEHOUSE_TOOLS_BENCH_HISTOGRAM_H_
-#define GATEHOUSE_TOOLS_BENCH_HISTOGRAM_H_
+#pragma once
 
 #include <stdint.h>
 
@@ -35,5 +34,3 @@ static inline double histogram_at(const struct histogram* h, double part) {
   }
   return (double)h->max;
 }
-
-#endif  // GATEHOUSE_TOOLS_BENCH_HISTOGRAM_H_
