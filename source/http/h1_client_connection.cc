@@ -323,7 +323,7 @@ bool H1ClientConnection::ProcessBody() {
 }
 
 bool H1ClientConnection::ReadMore(size_t limit) {
-  if (!transport_->may_read()) return false;
+  if (!transport_->may_read_on()) return false;
   const size_t before = reader_.buffered();
   switch (reader_.Fill(*transport_, limit)) {
     case net::IoStatus::kOk: {

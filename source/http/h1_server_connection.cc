@@ -80,8 +80,10 @@ void H1ServerConnection::Process() {
   in_process_ = false;
 }
 
-net::IoStatus H1ServerConnection::Read(size_t limit) {
-  if (!transport_->may_read()) return eof_ ? net::IoStatus::kEof : net::IoStatus::kWouldBlock;
+// `message_open`: the rest of a message is waited for.
+net::IoStatus H1ServerConnection::Read(size_t limit, bool message_open) {
+  const bool may_read = message_open ? transport_->may_read_on() : transport_->may_read();
+  if (!may_read) return eof_ ? net::IoStatus::kEof : net::IoStatus::kWouldBlock;
   const size_t before = reader_.buffered();
   const net::IoStatus status = reader_.Fill(*transport_, limit);
   received_ += reader_.buffered() - before;
@@ -106,7 +108,7 @@ bool H1ServerConnection::ProcessHead() {
         break;
     }
   }
-  switch (Read(H1Reader::kHeadRead)) {
+  switch (Read(H1Reader::kHeadRead, /*message_open=*/state_ == State::kHead)) {
     case net::IoStatus::kOk:
       return true;
     case net::IoStatus::kWouldBlock:
@@ -199,7 +201,7 @@ bool H1ServerConnection::ProcessBody() {
   }
   const size_t limit = reader_.BodyReadSize(allowed_);
   const size_t before = reader_.buffered();
-  switch (Read(limit)) {
+  switch (Read(limit, /*message_open=*/true)) {
     case net::IoStatus::kOk:
       reader_.NoteBodyRead(reader_.buffered() - before);
       return true;
@@ -248,7 +250,7 @@ bool H1ServerConnection::ProcessLeftover() {
   } else if (reader_.buffered() >= H1Reader::kHeadRead || eof_) {
     return false;  // pipelined requests wait in the socket
   }
-  switch (Read(H1Reader::kHeadRead)) {
+  switch (Read(H1Reader::kHeadRead, /*message_open=*/false)) {
     case net::IoStatus::kOk:
       return true;
     case net::IoStatus::kWouldBlock:

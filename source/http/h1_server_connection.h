@@ -103,7 +103,7 @@ class H1ServerConnection final : public Sender {
   [[nodiscard]] bool KeepAliveAfter(bool length_known) const;
   // The client has sent its last byte, and it belongs to this request.
   [[nodiscard]] bool NoMoreRequests() const { return eof_ && reader_.empty(); }
-  net::IoStatus Read(size_t limit);
+  net::IoStatus Read(size_t limit, bool message_open);
 
   net::Loop& loop_;
   std::unique_ptr<net::Transport> transport_;

@@ -96,15 +96,14 @@ IoStatus PlainTransport::Read(Chain& into, size_t limit) {
   }
 
   if (got > 0) {
-    // A short read says that nothing more is there, unless the end of file is.
-    if (static_cast<size_t>(got) < asked && !hangup_) may_read_ = false;
+    // A short read says that nothing more is there, unless the end of file is, or an error: libevent
+    // tells of EPOLLERR as of any socket that is ready for both.
+    short_read_ = static_cast<size_t>(got) < asked;
+    if (short_read_ && !hangup_) may_read_ = false;
     return IoStatus::kOk;
   }
-  if (got == 0) {
-    may_read_ = false;
-    return IoStatus::kEof;
-  }
-  may_read_ = false;
+  may_read_ = short_read_ = false;
+  if (got == 0) return IoStatus::kEof;
   return error == EAGAIN || error == EWOULDBLOCK ? IoStatus::kWouldBlock : IoStatus::kError;
 }
 
