@@ -96,8 +96,8 @@ IoStatus PlainTransport::Read(Chain& into, size_t limit) {
   }
 
   if (got > 0) {
-    // A short read says that nothing more is there, unless the end of file is, or an error: libevent
-    // tells of EPOLLERR as of any socket that is ready for both.
+    // A short read says that nothing more is there, unless the end of file is, or an error:
+    // libevent tells of EPOLLERR as of any socket that is ready for both.
     short_read_ = static_cast<size_t>(got) < asked;
     if (short_read_ && !hangup_) may_read_ = false;
     return IoStatus::kOk;

@@ -52,8 +52,8 @@ class Transport {
     callback_ = callback;
   }
   [[nodiscard]] bool may_read() const { return may_read_; }
-  // For who waits for the rest of a message: also when there seems to be nothing. A reset that comes
-  // together with bytes gives no sign of its own, and no other event follows.
+  // For who waits for the rest of a message: also when there seems to be nothing. A reset that
+  // comes together with bytes gives no sign of its own, and no other event follows.
   [[nodiscard]] bool may_read_on() const { return may_read_ || short_read_; }
   [[nodiscard]] bool may_write() const { return may_write_; }
 
@@ -67,7 +67,7 @@ class Transport {
 
   bool may_read_ = false;
   bool may_write_ = true;
-  bool hangup_ = false;  // end of file is near: a short read is not the last one
+  bool hangup_ = false;      // end of file is near: a short read is not the last one
   bool short_read_ = false;  // the last read gave less than was asked for
 
  private:
