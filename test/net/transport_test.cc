@@ -117,6 +117,25 @@ class TransportTest : public ::testing::Test {
   bool hangup_ = false;
 };
 
+// The reset and the bytes before it make one event, which looks like any other.
+TEST_F(TransportTest, AResetRightBehindBytesIsFoundByWhoReadsOn) {
+  Open();
+  Send("half a mess");
+  ResetPeer();
+  const int before = events_;
+  ASSERT_TRUE(RunUntil([&] { return events_ > before; }));
+  std::string text;
+  IoStatus status = ReadAll(&text);
+  if (status == IoStatus::kOk) {
+    EXPECT_EQ(text, "half a mess");
+    ASSERT_TRUE(transport_->may_read_on());
+    Chain chain;
+    status = transport_->Read(chain, 16384);
+  }
+  EXPECT_EQ(status, IoStatus::kError);
+  EXPECT_FALSE(transport_->may_read_on());
+}
+
 TEST_F(TransportTest, AShortReadSaysThatNothingMoreIsThere) {
   Open();
   EXPECT_TRUE(transport_->registered());
