@@ -35,7 +35,9 @@ absl::Status TooLong(const std::string& path) {
       "upgrade_socket: the path \"{}\" is too long for a unix socket (107 bytes)", path));
 }
 
-bool SendSockets(int fd, const std::string& text, const std::vector<int>& sockets) {
+enum class Sent : uint8_t { kYes, kLater, kNever };
+
+Sent SendSockets(int fd, const std::string& text, const std::vector<int>& sockets) {
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxSockets)] = {};
   char empty = '\n';
   iovec piece{text.empty() ? &empty : const_cast<char*>(text.data()),
@@ -53,7 +55,8 @@ bool SendSockets(int fd, const std::string& text, const std::vector<int>& socket
     header->cmsg_len = CMSG_LEN(bytes);
     std::memcpy(CMSG_DATA(header), sockets.data(), bytes);
   }
-  return sendmsg(fd, &message, MSG_NOSIGNAL) > 0;
+  if (sendmsg(fd, &message, MSG_NOSIGNAL) > 0) return Sent::kYes;
+  return errno == EAGAIN || errno == EINTR ? Sent::kLater : Sent::kNever;
 }
 
 }  // namespace
@@ -178,25 +181,49 @@ void TakeoverOffer::OnConnection() {
     return;
   }
   peer_ = peer;
-  for (const auto& [address, sockets] : callbacks_.sockets()) {
-    for (size_t at = 0; at < sockets.size(); at += kMaxSockets) {
-      const size_t count = std::min(kMaxSockets, sockets.size() - at);
-      const std::vector<int> part(sockets.begin() + static_cast<ptrdiff_t>(at),
-                                  sockets.begin() + static_cast<ptrdiff_t>(at + count));
-      if (!SendSockets(peer_, address, part)) {
-        DropPeer();
-        return;
-      }
-    }
-  }
-  if (!SendSockets(peer_, "", {})) {
-    DropPeer();
-    return;
-  }
+  next_address_.clear();
+  next_socket_ = 0;
+  Watch(net::FdEvents::Trigger::kLevelBoth);
+  SendMore();
+}
+
+void TakeoverOffer::Watch(net::FdEvents::Trigger trigger) {
+  peer_events_.reset();
   peer_events_ = std::make_unique<net::FdEvents>(
       loop_, peer_, this,
-      [](void* self, net::Ready) { static_cast<TakeoverOffer*>(self)->OnAnswer(); },
-      net::FdEvents::Trigger::kLevelRead);
+      [](void* self, net::Ready ready) {
+        auto* offer = static_cast<TakeoverOffer*>(self);
+        // Anything to read before the list has ended is the new process giving up.
+        if (ready.read) {
+          offer->OnAnswer();
+        } else {
+          offer->SendMore();
+        }
+      },
+      trigger);
+}
+
+// All listeners are more than a socket holds at once. The sockets are asked for again each time: a
+// config may have closed some of them in between.
+void TakeoverOffer::SendMore() {
+  const SocketSet all = callbacks_.sockets();
+  for (auto it = all.lower_bound(next_address_); it != all.end(); ++it) {
+    const std::vector<int>& sockets = it->second;
+    if (it->first != next_address_) next_socket_ = 0;
+    next_address_ = it->first;
+    while (next_socket_ < sockets.size()) {
+      const size_t end = std::min(next_socket_ + kMaxSockets, sockets.size());
+      const std::vector<int> part(sockets.begin() + static_cast<ptrdiff_t>(next_socket_),
+                                  sockets.begin() + static_cast<ptrdiff_t>(end));
+      const Sent sent = SendSockets(peer_, it->first, part);
+      if (sent == Sent::kLater) return;
+      if (sent == Sent::kNever) return DropPeer();
+      next_socket_ = end;
+    }
+  }
+  const Sent sent = SendSockets(peer_, "", {});
+  if (sent == Sent::kNever) return DropPeer();
+  if (sent == Sent::kYes) Watch(net::FdEvents::Trigger::kLevelRead);
 }
 
 void TakeoverOffer::OnAnswer() {

@@ -66,6 +66,8 @@ class TakeoverOffer {
  private:
   TakeoverOffer(net::Loop& loop, std::string path, int fd, Callbacks callbacks);
   void OnConnection();
+  void Watch(net::FdEvents::Trigger trigger);
+  void SendMore();
   void OnAnswer();
   void DropPeer();
 
@@ -75,6 +77,9 @@ class TakeoverOffer {
   Callbacks callbacks_;
   std::unique_ptr<net::FdEvents> events_;
   int peer_ = -1;
+  // Where to go on with the list for the peer.
+  std::string next_address_;
+  size_t next_socket_ = 0;
   bool replaced_ = false;  // the path belongs to the new process
   std::unique_ptr<net::FdEvents> peer_events_;
 };
