@@ -12,10 +12,15 @@ namespace gatehouse {
 TcpOrigin::Connection::~Connection() { Close(); }
 
 void TcpOrigin::Connection::Send(std::string_view bytes) {
-  while (!bytes.empty() && fd_ >= 0) {
-    const ssize_t sent = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  unsent_ += bytes;
+  Write();
+}
+
+void TcpOrigin::Connection::Write() {
+  while (!unsent_.empty() && fd_ >= 0) {
+    const ssize_t sent = send(fd_, unsent_.data(), unsent_.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent <= 0) return;
-    bytes.remove_prefix(static_cast<size_t>(sent));
+    unsent_.erase(0, static_cast<size_t>(sent));
   }
 }
 
@@ -93,6 +98,7 @@ void TcpOrigin::Step() {
     connections_.push_back(std::make_unique<Connection>(fd));
   }
   for (const std::unique_ptr<Connection>& connection : connections_) {
+    connection->Write();
     connection->Read();
     const size_t requests = connection->CountRequests();
     for (size_t i = 0; i < requests && auto_answer_; ++i) connection->Send(kOk);

@@ -35,6 +35,7 @@ class TcpOrigin {
     [[nodiscard]] size_t requests() const { return requests_; }
     // The peer has closed.
     [[nodiscard]] bool ended() const { return ended_; }
+    // Sends what the peer takes; the rest goes with the next Step().
     void Send(std::string_view bytes);
     // Closes: with FIN, or with RST.
     void Close();
@@ -42,12 +43,14 @@ class TcpOrigin {
 
    private:
     friend class TcpOrigin;
+    void Write();
     void Read();
     // Counts the requests that are complete by now; returns how many are new.
     size_t CountRequests();
 
     int fd_;
     std::string received_;
+    std::string unsent_;
     size_t parsed_ = 0;
     size_t requests_ = 0;
     bool ended_ = false;
