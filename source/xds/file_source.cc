@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -52,37 +53,39 @@ FileSource::~FileSource() {
   close(fd_);
 }
 
-// The folder of the path, and of what each link on the way to the file points to.
+// The folder of the file, and that of every link on the way to it: any of them may be swapped.
 void FileSource::WatchFolders() {
   namespace fs = std::filesystem;
   for (int watch : watches_) inotify_rm_watch(fd_, watch);
   watches_.clear();
   std::error_code error;
-  fs::path at = fs::absolute(path_, error);
-  for (int links = 0; links < kMaxLinks; ++links) {
-    // Any folder on the way may be a link too: that is how mounted volumes are swapped.
-    for (fs::path folder = at.parent_path(); !folder.empty(); folder = folder.parent_path()) {
-      const bool last = folder == folder.root_path();
-      if (folder == at.parent_path() || fs::is_symlink(folder, error)) {
-        const fs::path watched = folder == at.parent_path() ? folder : folder.parent_path();
-        const int watch = inotify_add_watch(
-            fd_, watched.c_str(),
-            IN_CREATE | IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE | IN_MODIFY | IN_ONLYDIR);
-        if (watch >= 0) watches_.insert(watch);
-      }
-      if (last) break;
+  const fs::path path = fs::absolute(path_, error).lexically_normal();
+  std::deque<fs::path> left(path.begin(), path.end());
+  fs::path folder;
+  int links = 0;
+  while (!left.empty()) {
+    const fs::path at = folder / left.front();
+    left.pop_front();
+    if (at.filename() == "..") {
+      folder = folder.parent_path();
+    } else if (fs::is_symlink(at, error) && ++links <= kMaxLinks) {
+      WatchFolder(folder.string());
+      const fs::path target = fs::read_symlink(at, error);
+      if (target.is_absolute()) folder.clear();
+      left.insert(left.begin(), target.begin(), target.end());
+    } else {
+      // What is missing may come.
+      if (left.empty() || !fs::exists(at, error)) return WatchFolder(folder.string());
+      folder = at;
     }
-    if (!fs::is_symlink(at, error)) {
-      // The file itself may stand behind linked folders.
-      const fs::path real = fs::canonical(at, error);
-      if (error || real == at) break;
-      at = real;
-      continue;
-    }
-    const fs::path target = fs::read_symlink(at, error);
-    if (error) break;
-    at = target.is_absolute() ? target : at.parent_path() / target;
   }
+}
+
+void FileSource::WatchFolder(const std::string& folder) {
+  const int watch = inotify_add_watch(
+      fd_, folder.c_str(),
+      IN_CREATE | IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE | IN_MODIFY | IN_ONLYDIR);
+  if (watch >= 0) watches_.insert(watch);
 }
 
 void FileSource::OnEvents() {

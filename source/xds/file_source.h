@@ -28,6 +28,7 @@ class FileSource {
  private:
   FileSource(net::Loop& loop, std::string path, int fd, std::function<void()> changed);
   void WatchFolders();
+  void WatchFolder(const std::string& folder);
   void OnEvents();
   void Look();
   [[nodiscard]] size_t HashOfContent() const;
