@@ -62,10 +62,10 @@ absl::StatusOr<LimitKey> LimitKey::Build(const Config& config, std::string_view 
 absl::StatusOr<LimitKey::Part> LimitKey::BuildPart(const gatehouse::v1::RateLimitKey& config,
                                                    const std::string& field, int depth,
                                                    BuildContext& build) {
-  using Config = gatehouse::v1::RateLimitKey;
+  using Key = gatehouse::v1::RateLimitKey;
   Part part;
   switch (config.part_case()) {
-    case Config::kClientIp:
+    case Key::kClientIp:
       part.kind = Part::Kind::kClientIp;
       if (config.client_ip().ipv4_prefix() != 0) part.v4_prefix = config.client_ip().ipv4_prefix();
       if (config.client_ip().ipv6_prefix() != 0) part.v6_prefix = config.client_ip().ipv6_prefix();
@@ -75,7 +75,7 @@ absl::StatusOr<LimitKey::Part> LimitKey::BuildPart(const gatehouse::v1::RateLimi
         return build.Error(field + ".client_ip.ipv6_prefix", "is at most 128");
       }
       return part;
-    case Config::kHeader:
+    case Key::kHeader:
       part.kind = Part::Kind::kHeader;
       part.header = config.header();
       part.header_id = http::FindName(part.header);
@@ -84,7 +84,7 @@ absl::StatusOr<LimitKey::Part> LimitKey::BuildPart(const gatehouse::v1::RateLimi
                            fmt::format("\"{}\" is not a header name", part.header));
       }
       return part;
-    case Config::kAll:
+    case Key::kAll:
       if (config.all().parts().empty()) return build.Error(field + ".all", "needs a part");
       if (depth == kMaxDepth) return build.Error(field + ".all", "is nested too deeply");
       for (int i = 0; i < config.all().parts_size(); ++i) {
@@ -94,7 +94,7 @@ absl::StatusOr<LimitKey::Part> LimitKey::BuildPart(const gatehouse::v1::RateLimi
         part.all.push_back(*std::move(inner));
       }
       return part;
-    case Config::PART_NOT_SET:
+    case Key::PART_NOT_SET:
       break;
   }
   return build.Error(field, "needs client_ip, header or all");
