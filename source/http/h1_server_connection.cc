@@ -226,12 +226,8 @@ bool H1ServerConnection::ProcessLeftover() {
     drained_ += static_cast<uint32_t>(std::min<size_t>(data.bytes(), kMaxDrain));
     if (status == H1BodyStatus::kDone) {
       request_ended_ = true;
-      if (draining_) {
-        StartLinger();
-      } else {
-        BecomeIdle();
-      }
-      return false;  // both have asked for the next look
+      BecomeIdle();
+      return false;  // BecomeIdle() has asked for the next look
     }
     if (status == H1BodyStatus::kError || drained_ >= kMaxDrain) {
       StartLinger();
@@ -466,7 +462,7 @@ void H1ServerConnection::AfterExchange() {
     Close();
   } else if (tunnel_) {
     Close();
-  } else if (close_after_ || draining_ || NoMoreRequests()) {
+  } else if (close_after_ || NoMoreRequests()) {
     StartLinger();
   } else if (!request_ended_) {
     state_ = State::kDrain;
@@ -483,7 +479,9 @@ void H1ServerConnection::BecomeIdle() {
   state_ = State::kIdle;
   response_ended_ = false;
   out_.ShrinkToInline();
-  loop_.Arm(timer_, options_.keep_alive_timeout);
+  // Also when draining has begun since the response promised to keep the connection: the client may
+  // have sent its next request already.
+  loop_.Arm(timer_, std::min(options_.keep_alive_timeout, drain_grace_));
   if (!reader_.empty() || transport_->may_read()) {
     want_process_ = true;
     loop_.FlushLater(flushable_);
@@ -516,6 +514,7 @@ void H1ServerConnection::Close() {
 
 void H1ServerConnection::Drain(Duration grace) {
   draining_ = true;
+  drain_grace_ = grace;
   if (state_ == State::kIdle && timer_.deadline() > loop_.Now() + grace) {
     // Re-arming to an earlier time is the rare, slower case of the wheel.
     loop_.Arm(timer_, grace);

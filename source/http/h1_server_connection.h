@@ -126,8 +126,9 @@ class H1ServerConnection final : public Sender {
   uint64_t paced_received_ = 0;  // counts at the last look of CheckPace
   uint64_t paced_sent_ = 0;
   uint32_t requests_ = 0;
-  uint32_t drained_ = 0;  // bytes thrown away after the response
-  size_t lingered_ = 0;   // and in this turn of lingering
+  uint32_t drained_ = 0;                    // bytes thrown away after the response
+  size_t lingered_ = 0;                     // and in this turn of lingering
+  Duration drain_grace_ = Duration::max();  // of an idle connection that drains
   State state_ = State::kIdle;
   Method method_ = Method::kGet;
   Version version_ = Version::kHttp11;

@@ -143,5 +143,28 @@ TEST_F(LoadTest, ValidatingOpensNoLog) {
   EXPECT_FALSE(std::filesystem::exists(log));
 }
 
+// The examples of the documentation say the truth.
+TEST_F(LoadTest, DocumentedConfigsAreValid) {
+  std::ifstream document("docs/configuration.md");
+  ASSERT_TRUE(document.is_open());
+  std::string block;
+  size_t blocks = 0;
+  bool inside = false;
+  for (std::string line; std::getline(document, line);) {
+    if (inside && line == "```") {
+      const std::vector<std::string> errors = Validate(Write("documented.yaml", block));
+      EXPECT_THAT(errors, SizeIs(0)) << block;
+      ++blocks;
+      inside = false;
+    } else if (inside) {
+      block += line + "\n";
+    } else if (line == "```yaml") {
+      inside = true;
+      block.clear();
+    }
+  }
+  EXPECT_GE(blocks, 5u);
+}
+
 }  // namespace
 }  // namespace gatehouse::config

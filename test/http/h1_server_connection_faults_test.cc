@@ -333,13 +333,30 @@ TEST(H1ServerFaultsTest, ARequestThatIsThereWhileIdleTimeOfDrainingRunsIsServed)
   EXPECT_FALSE(server.open());
 }
 
-TEST(H1ServerFaultsTest, TheRestOfABodyThatEndsWhileDrainingClosesTheConnection) {
-  H1ServerHarness server({}, &AnswerEarly);
+// The response has promised to keep the connection: the next request may be on its way already.
+TEST(H1ServerFaultsTest, AfterTheRestOfABodyADrainingConnectionStillTakesOneRequest) {
+  H1ServerHarness server({}, [](TestRequest& request, Event event) {
+    if (request.head.method == Method::kGet) return H1ServerHarness::Serve(request, event);
+    AnswerEarly(request, event);
+  });
   server.Push(Post(10) + "abc");
   server.connection().Drain(seconds(30));
   server.Push("defghij");
+  ASSERT_TRUE(server.open());
+  server.Push(std::string(kGet));
+  EXPECT_TRUE(Has(server.TakeWritten(), "connection: close\r\n"));
   EXPECT_FALSE(server.open());
   EXPECT_FALSE(server.end().aborted());
+}
+
+TEST(H1ServerFaultsTest, AnIdleConnectionThatDrainsHasItsGraceAndNoMore) {
+  H1ServerHarness server;
+  server.Push(std::string(kGet));
+  server.connection().Drain(seconds(2));
+  server.Advance(seconds(1));
+  EXPECT_TRUE(server.open());
+  server.Advance(seconds(2));
+  EXPECT_FALSE(server.open());
 }
 
 // Takes the body by and by and answers while it comes.

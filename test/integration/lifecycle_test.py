@@ -77,7 +77,7 @@ class Stop(Lifecycle):
         client = self.client(gateway)
         self.assertEqual(client.ask().status, 200)
         gateway.signal(signal.SIGTERM)
-        gateway.wait_for_line("draining")
+        wait_until(lambda: self.refused(gateway), "the listener is closed")
         response = client.ask()  # within the grace of idle connections
         self.assertEqual((response.status, response["connection"]), (200, "close"))
         self.assertEqual(gateway.wait_exit(), 0)
@@ -135,10 +135,10 @@ class Stop(Lifecycle):
 
 
 class Upgrade(Lifecycle):
-    def upgradable(self):
+    def upgradable(self, **top):
         # Paths of unix sockets are short.
         self.socket_path = os.path.join(self.folder(), "s")
-        return self.start(top={"upgrade_socket": self.socket_path})
+        return self.start(top={"upgrade_socket": self.socket_path, **top})
 
     def successor(self, old, settings=None, wait=True):
         """A new process on the same config."""
@@ -195,10 +195,12 @@ class Upgrade(Lifecycle):
         self.assertEqual(set(done), {200})
 
     def test_the_old_one_ends_what_it_has_begun(self):
-        gateway = self.upgradable()
+        gateway = self.upgradable(workers=1)
         client = self.hold(gateway)
+        idle = self.client(gateway)
+        self.assertEqual(idle.ask().status, 200)
         new = self.successor(gateway)
-        gateway.wait_for_line("a new process has taken over")
+        self.assertTrue(idle.at_end())  # so the worker knows
         with Client(new.address) as other:
             self.assertEqual(other.ask().status, 200)
         self.assertIsNone(gateway.process.poll())

@@ -17,7 +17,9 @@ NGINX = """
 daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 256; }}
 http {{
-  access_log off;
+  access_log off; absolute_redirect off;
+  default_type application/octet-stream;
+  types {{ text/plain txt; }}
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   keepalive_requests 50; keepalive_timeout 60s; client_max_body_size 100m;
@@ -139,8 +141,7 @@ class Nginx(OriginTest):
     def test_head_redirect_and_no_content(self):
         self.assertEqual(self.get("/large.bin", "HEAD").headers["Content-Length"], str(5 << 20))
         response = self.get("/moved")
-        self.assertEqual((response.status_code, response.headers["Location"]),
-                         (302, f"http://127.0.0.1:{self.gateway_.ports['edge']}/elsewhere"))
+        self.assertEqual((response.status_code, response.headers["Location"]), (302, "/elsewhere"))
         self.assertEqual(self.get("/nothing").status_code, 204)
         self.assertEqual(self.get("/missing").status_code, 404)
 
