@@ -1,36 +1,80 @@
 #include "source/base/chain.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <utility>
 
 namespace gatehouse {
 
-Chain& Chain::operator=(Chain&& other) noexcept {
-  if (this == &other) return *this;
-  Clear();
-  ShrinkToInline();
-  if (other.ring_ != nullptr) {
-    ring_ = std::exchange(other.ring_, nullptr);
-    capacity_ = std::exchange(other.capacity_, kInline);
-    head_ = other.head_;
-  } else {
-    head_ = 0;
-    for (uint32_t i = 0; i < other.count_; ++i) inline_[i] = std::move(other.At(i));
+// Rings of one thread that no chain uses now. A body on its way needs one for a moment, an idle
+// connection must not keep one: without this each larger body would cost a malloc and a free.
+class Chain::SpareRings {
+ public:
+  SpareRings() = default;
+  ~SpareRings() {
+    for (List& list : lists_) {
+      while (list.first != nullptr) Free(std::exchange(list.first, list.first->next));
+    }
   }
-  count_ = std::exchange(other.count_, 0);
-  bytes_ = std::exchange(other.bytes_, 0);
-  other.head_ = 0;
-  return *this;
+  SpareRings(const SpareRings&) = delete;
+  SpareRings& operator=(const SpareRings&) = delete;
+
+  // With all slices empty. `capacity` is a power of two.
+  [[nodiscard]] Ring* Take(uint32_t capacity) {
+    if (capacity <= kMaxCapacity && ListOf(capacity).first != nullptr) {
+      List& list = ListOf(capacity);
+      --list.count;
+      return std::exchange(list.first, list.first->next);
+    }
+    auto* ring = new (::operator new(sizeof(Ring) + capacity * sizeof(Slice))) Ring{capacity, {}};
+    std::uninitialized_default_construct_n(ring->slices(), capacity);
+    return ring;
+  }
+  // All of its slices are empty.
+  void Give(Ring* ring) {
+    const uint32_t capacity = ring->capacity;
+    if (capacity > kMaxCapacity || (ListOf(capacity).count + 1) * capacity > kMaxSlices) {
+      Free(ring);
+      return;
+    }
+    List& list = ListOf(capacity);
+    ring->next = std::exchange(list.first, ring);
+    ++list.count;
+  }
+
+ private:
+  static constexpr uint32_t kMaxCapacity = 512;
+  // Of one capacity: 128 KiB.
+  static constexpr uint32_t kMaxSlices = 128 * 1024 / sizeof(Slice);
+
+  struct List {
+    Ring* first = nullptr;
+    uint32_t count = 0;
+  };
+  static void Free(Ring* ring) { ::operator delete(ring); }
+  [[nodiscard]] List& ListOf(uint32_t capacity) { return lists_[std::countr_zero(capacity)]; }
+
+  List lists_[std::bit_width(kMaxCapacity)];
+};
+
+Chain::SpareRings& Chain::Spares() {
+  thread_local SpareRings spares;
+  return spares;
 }
 
 void Chain::Grow() {
-  const uint32_t capacity = capacity_ * 2;
-  auto* ring = new Slice[capacity];
-  for (uint32_t i = 0; i < count_; ++i) ring[i] = std::move(At(i));
-  delete[] ring_;
+  Ring* ring = Spares().Take(capacity() * 2);
+  for (uint32_t i = 0; i < count_; ++i) ring->slices()[i] = std::move(At(i));
+  if (ring_ != nullptr) DropRing();
   ring_ = ring;
-  capacity_ = capacity;
+  head_ = 0;
+}
+
+void Chain::DropRing() {
+  Spares().Give(std::exchange(ring_, nullptr));
   head_ = 0;
 }
 
@@ -59,7 +103,7 @@ void Chain::AppendCopy(std::string_view text, SlabPool& pool) {
 char* Chain::Reserve(size_t count, SlabPool& pool) {
   if (TailRoom() < count) {
     Slab* slab = pool.GetLarge(count);
-    if (count_ == capacity_) Grow();
+    if (count_ == capacity()) Grow();
     At(count_++) = Slice(slab, slab->data(), 0);
   }
   const Slice& last = At(count_ - 1);
@@ -117,8 +161,8 @@ void Chain::PullUp(size_t count, size_t room, SlabPool& pool) {
     }
   }
   joined.Extend(count);
-  if (count_ == capacity_) Grow();
-  head_ = (head_ + capacity_ - 1) & (capacity_ - 1);
+  if (count_ == capacity()) Grow();
+  head_ = (head_ + capacity() - 1) & (capacity() - 1);
   ++count_;
   At(0) = std::move(joined);
 }
@@ -129,20 +173,6 @@ Slice Chain::TakeFront() {
   PopFront();
   DropEmptyFront();
   return slice;
-}
-
-void Chain::Clear() {
-  while (count_ > 0) PopFront();
-  bytes_ = 0;
-  head_ = 0;
-}
-
-void Chain::ShrinkToInline() {
-  if (ring_ == nullptr || count_ > 0) return;
-  delete[] ring_;
-  ring_ = nullptr;
-  capacity_ = kInline;
-  head_ = 0;
 }
 
 size_t Chain::Gather(iovec* out, size_t max) const {

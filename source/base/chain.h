@@ -1,7 +1,8 @@
 // A queue of slices: what a connection has read and not yet parsed, or has to write.
 //
-// Owner: a connection, a pump or a frame on the stack. Thread: one loop. Up to four slices need no
-// memory of their own; more take a ring from malloc that stays until ShrinkToInline().
+// Owner: a connection, a pump or a frame on the stack. Thread: one loop. Up to two slices need no
+// memory of their own; more take a ring that stays until ShrinkToInline() and then waits for the
+// thread's next chain that needs one.
 //
 //   chain.Append(std::move(slice));
 //   chain.AppendCopy("\r\n", pool);          // joins the last slab where it can
@@ -13,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "source/base/slice.h"
 
@@ -29,8 +31,14 @@ class Chain {
     Clear();
     ShrinkToInline();
   }
-  Chain(Chain&& other) noexcept { *this = std::move(other); }
-  Chain& operator=(Chain&& other) noexcept;
+  Chain(Chain&& other) noexcept { MoveFrom(other); }
+  Chain& operator=(Chain&& other) noexcept {
+    if (this != &other) {
+      if (count_ > 0) Clear();
+      MoveFrom(other);
+    }
+    return *this;
+  }
   Chain(const Chain&) = delete;
   Chain& operator=(const Chain&) = delete;
 
@@ -45,7 +53,7 @@ class Chain {
   void Append(Slice slice) {
     if (slice.empty()) return;
     bytes_ += slice.size();
-    if (count_ == capacity_) Grow();
+    if (count_ == capacity()) Grow();
     At(count_++) = std::move(slice);
   }
   // Moves all of `other` here; small slices are copied into `pool`'s slabs.
@@ -66,26 +74,56 @@ class Chain {
   // `room` more bytes will fit behind them.
   void PullUp(size_t count, size_t room, SlabPool& pool);
   [[nodiscard]] Slice TakeFront();
-  void Clear();
-  void ShrinkToInline();
+  void Clear() {
+    while (count_ > 0) PopFront();
+    bytes_ = 0;
+    head_ = 0;
+  }
+  // Gives an empty chain's ring back.
+  void ShrinkToInline() {
+    if (ring_ != nullptr && count_ == 0) DropRing();
+  }
   // Fills `out` with up to `max` pieces; returns how many.
   size_t Gather(iovec* out, size_t max) const;
   // Free bytes behind the last slice that Reserve() would use.
   [[nodiscard]] size_t TailRoom() const { return count_ == 0 ? 0 : At(count_ - 1).Room(); }
 
  private:
-  static constexpr uint32_t kInline = 4;
+  static constexpr uint32_t kInline = 2;
+  class SpareRings;
+  struct Ring {
+    uint32_t capacity;  // a power of two
+    Ring* next;         // in the cache
+    [[nodiscard]] Slice* slices() { return reinterpret_cast<Slice*>(this + 1); }
+    [[nodiscard]] const Slice* slices() const { return reinterpret_cast<const Slice*>(this + 1); }
+  };
 
-  [[nodiscard]] Slice& At(size_t index) { return ring()[(head_ + index) & (capacity_ - 1)]; }
-  [[nodiscard]] const Slice& At(size_t index) const {
-    return ring()[(head_ + index) & (capacity_ - 1)];
+  [[nodiscard]] uint32_t capacity() const { return ring_ != nullptr ? ring_->capacity : kInline; }
+  [[nodiscard]] Slice& At(size_t index) {
+    Slice* slices = ring_ != nullptr ? ring_->slices() : inline_;
+    return slices[(head_ + index) & (capacity() - 1)];
   }
-  [[nodiscard]] Slice* ring() { return ring_ != nullptr ? ring_ : inline_; }
-  [[nodiscard]] const Slice* ring() const { return ring_ != nullptr ? ring_ : inline_; }
+  [[nodiscard]] const Slice& At(size_t index) const { return const_cast<Chain*>(this)->At(index); }
+  // This chain holds nothing, but perhaps a ring: the other one has it then.
+  void MoveFrom(Chain& other) noexcept {
+    if (other.ring_ != nullptr) {
+      std::swap(ring_, other.ring_);
+      head_ = other.head_;
+    } else {
+      head_ = 0;
+      Slice* to = ring_ != nullptr ? ring_->slices() : inline_;
+      for (uint32_t i = 0; i < other.count_; ++i) to[i] = std::move(other.At(i));
+    }
+    count_ = std::exchange(other.count_, 0);
+    bytes_ = std::exchange(other.bytes_, 0);
+    other.head_ = 0;
+  }
+  static SpareRings& Spares();  // of this thread
   void Grow();
+  void DropRing();
   void PopFront() {
     At(0) = Slice();
-    head_ = (head_ + 1) & (capacity_ - 1);
+    head_ = (head_ + 1) & (capacity() - 1);
     --count_;
   }
   // An empty slice left by Reserve() would pin its slab.
@@ -93,11 +131,10 @@ class Chain {
     while (count_ > 0 && At(0).empty()) PopFront();
   }
 
-  Slice* ring_ = nullptr;
-  uint32_t capacity_ = kInline;
+  Ring* ring_ = nullptr;
+  size_t bytes_ = 0;
   uint32_t head_ = 0;
   uint32_t count_ = 0;
-  size_t bytes_ = 0;
   Slice inline_[kInline];
 };
 
