@@ -67,7 +67,8 @@ struct HostPort {
 // Removes the hop-by-hop fields and everything that Connection names; TE shrinks to "trailers" if
 // the client takes trailers. False, and nothing is removed, when Connection names a field that the
 // gateway or the origin relies on (Host, Authorization, X-Forwarded-For, ...): a client could else
-// make the gateway remove its own header (field smuggling by Connection).
+// make the gateway remove its own header (field smuggling by Connection). False also when it names
+// more than 32 options.
 [[nodiscard]] bool StripHopByHop(HeaderMap& headers);
 
 struct StripOptions {

@@ -79,6 +79,18 @@ TEST_F(StripTest, ConnectionMayNotNameWhatOthersRelyOn) {
   }
 }
 
+TEST_F(StripTest, ConnectionNamesAFewFieldsAtMost) {
+  std::string options = "x-0";
+  for (int i = 1; i < 32; ++i) options += fmt::format(",x-{}", i);
+  Fill({{"Connection", options}, {"X-31", "y"}, {"Kept", "y"}});
+  EXPECT_TRUE(StripHopByHop(headers_));
+  EXPECT_EQ(Left(), "Kept=y;");
+
+  Fill({{"Connection", options}, {"X-31", "y"}, {"Connection", "close"}});
+  EXPECT_FALSE(StripHopByHop(headers_));
+  EXPECT_EQ(headers_.size(), 3u);
+}
+
 TEST_F(StripTest, Untrusted) {
   const Fields fields = {{"Host", "a"},
                          {"X-User-ID", "1"},

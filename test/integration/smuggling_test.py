@@ -175,6 +175,9 @@ class Refused(GatehouseTest):
             for name in (b"Host", b"Content-Length", b"X-Forwarded-For", b"close, X-User-ID", b"Authorization")
         ])
 
+    def test_connection_may_not_name_hundreds_of_fields(self):
+        self.assert_refused(HEAD + b"Content-Length: 0\r\nConnection: " + b"a," * 300 + b"b\r\n\r\n")
+
     def test_another_expectation_is_417(self):
         self.assert_refused(HEAD + b"Expect: 200-ok\r\nContent-Length: 1\r\n\r\nx", 417)
 
