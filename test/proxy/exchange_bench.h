@@ -28,8 +28,10 @@ namespace gatehouse::proxy {
 
 class ExchangeBench {
  public:
-  // ORIGIN in the text becomes the address of origin().
-  explicit ExchangeBench(std::string text, filters::Registry* registry = nullptr) : loop_(clock_) {
+  // ORIGIN in the text becomes the address of origin(). Without a `log_writer` there are no logs.
+  explicit ExchangeBench(std::string text, filters::Registry* registry = nullptr,
+                         observe::LogWriter* log_writer = nullptr)
+      : log_writer_(log_writer), loop_(clock_) {
     if (registry == nullptr) {
       registry = &own_registry_;
       filters::RegisterBuiltinFilters(own_registry_);
@@ -58,10 +60,13 @@ class ExchangeBench {
     for (size_t at; (at = text.find("ORIGIN")) != std::string::npos;) text.replace(at, 6, address);
     config::LoadedBootstrap loaded = config::LoadBootstrapText(text, "test.yaml");
     ASSERT_TRUE(loaded.errors.ok()) << loaded.errors.ToString();
-    config::BuildResult built = config::Build(
-        loaded.resources,
-        {.filters = *registry_, .metrics = metrics_, .cluster_slots = slots_, .states = states_},
-        current_);
+    config::BuildResult built = config::Build(loaded.resources,
+                                              {.filters = *registry_,
+                                               .metrics = metrics_,
+                                               .cluster_slots = slots_,
+                                               .states = states_,
+                                               .log_writer = log_writer_},
+                                              current_);
     ASSERT_NE(built.snapshot, nullptr) << built.errors.ToString();
     current_ = built.snapshot;
     shard_->Adopt(built.snapshot);
@@ -103,6 +108,7 @@ class ExchangeBench {
   }
 
   [[nodiscard]] TcpOrigin& origin() { return origin_; }
+  [[nodiscard]] ManualClock& clock() { return clock_; }
   [[nodiscard]] net::Loop& loop() { return loop_; }
   [[nodiscard]] Shard& shard() { return *shard_; }
   [[nodiscard]] ServingListener& listener() { return *listener_; }
@@ -114,6 +120,7 @@ class ExchangeBench {
   ManualClock clock_;
   filters::Registry own_registry_;
   filters::Registry* registry_;
+  observe::LogWriter* log_writer_;
   observe::MetricRegistry metrics_;
   upstream::ClusterSlots slots_;
   filters::StateStore states_;
