@@ -123,6 +123,7 @@ class Exchange final : public http::Receiver, public net::Buried {
   [[nodiscard]] Outcome Act();
   void AddForwardingHeaders();
   [[nodiscard]] bool TakeClientAddress();
+  void TakeScheme();
   [[nodiscard]] Outcome ChooseTarget();
   [[nodiscard]] Outcome RespondLocally();
   [[nodiscard]] Outcome RedirectClient();

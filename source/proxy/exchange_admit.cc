@@ -84,7 +84,20 @@ bool Exchange::TakeClientAddress() {
   std::copy(std::begin(client.address.bytes()), std::end(client.address.bytes()),
             context_.facts().client_ip.bytes);
   context_.facts().peer_trusted = client.peer_trusted;
+  if (client.peer_trusted) TakeScheme();
   return true;
+}
+
+// The proxy in front may have ended the client's TLS: redirects, cookies and logs must say https.
+// More than one value, or one that is no scheme of ours, tells nothing.
+void Exchange::TakeScheme() {
+  if (request_.headers.Count(Name::kXForwardedProto) != 1) return;
+  const std::string_view scheme = *request_.headers.Get(Name::kXForwardedProto);
+  if (EqualsIgnoreCase(scheme, "https")) {
+    request_.scheme = "https";
+  } else if (EqualsIgnoreCase(scheme, "http")) {
+    request_.scheme = "http";
+  }
 }
 
 void Exchange::AddForwardingHeaders() {
