@@ -3,6 +3,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstring>
@@ -18,6 +19,8 @@ namespace gatehouse::xds {
 namespace {
 
 constexpr Duration kSettle = std::chrono::milliseconds(50);
+// Who writes without a pause is looked at in between.
+constexpr Duration kMaxSettle = std::chrono::seconds(1);
 constexpr int kMaxLinks = 16;
 
 }  // namespace
@@ -44,7 +47,7 @@ FileSource::FileSource(net::Loop& loop, std::string path, int fd, std::function<
   events_ = std::make_unique<net::FdEvents>(
       loop_, fd_, this, [](void* self, net::Ready) { static_cast<FileSource*>(self)->OnEvents(); },
       net::FdEvents::Trigger::kLevelRead);
-  WatchFolders();
+  WatchNames();
   content_ = HashOfContent();
 }
 
@@ -53,10 +56,10 @@ FileSource::~FileSource() {
   close(fd_);
 }
 
-// The folder of the file, and that of every link on the way to it: any of them may be swapped.
-void FileSource::WatchFolders() {
+// Every name on the way to the file, in its folder: a link may be swapped, a folder renamed.
+void FileSource::WatchNames() {
   namespace fs = std::filesystem;
-  for (int watch : watches_) inotify_rm_watch(fd_, watch);
+  for (const auto& [watch, names] : watches_) inotify_rm_watch(fd_, watch);
   watches_.clear();
   std::error_code error;
   const fs::path path = fs::absolute(path_, error).lexically_normal();
@@ -64,40 +67,56 @@ void FileSource::WatchFolders() {
   fs::path folder;
   int links = 0;
   while (!left.empty()) {
-    const fs::path at = folder / left.front();
+    const fs::path name = left.front();
+    const fs::path at = folder / name;
     left.pop_front();
-    if (at.filename() == "..") {
+    if (name == "..") {
       folder = folder.parent_path();
-    } else if (fs::is_symlink(at, error) && ++links <= kMaxLinks) {
-      WatchFolder(folder.string());
+      continue;
+    }
+    // What is missing may come.
+    const bool last = left.empty() || !fs::exists(at, error);
+    if (!folder.empty()) WatchName(folder.string(), name.string(), last);
+    if (fs::is_symlink(at, error) && ++links <= kMaxLinks) {
       const fs::path target = fs::read_symlink(at, error);
       if (target.is_absolute()) folder.clear();
       left.insert(left.begin(), target.begin(), target.end());
+    } else if (last) {
+      return;
     } else {
-      // What is missing may come.
-      if (left.empty() || !fs::exists(at, error)) return WatchFolder(folder.string());
       folder = at;
     }
   }
 }
 
-void FileSource::WatchFolder(const std::string& folder) {
-  const int watch = inotify_add_watch(
-      fd_, folder.c_str(),
-      IN_CREATE | IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE | IN_MODIFY | IN_ONLYDIR);
-  if (watch >= 0) watches_.insert(watch);
+void FileSource::WatchName(const std::string& folder, const std::string& name, bool is_file) {
+  const uint32_t events = IN_CREATE | IN_MOVED_TO | (is_file ? IN_CLOSE_WRITE | IN_DELETE : 0);
+  const int watch = inotify_add_watch(fd_, folder.c_str(), events | IN_ONLYDIR | IN_MASK_ADD);
+  if (watch >= 0) watches_[watch].insert(name);
 }
 
 void FileSource::OnEvents() {
-  char buffer[4096];
-  while (read(fd_, buffer, sizeof(buffer)) > 0) {
+  alignas(inotify_event) char buffer[4096];
+  bool matters = false;
+  ssize_t got;
+  while ((got = read(fd_, buffer, sizeof(buffer))) > 0) {
+    for (const char* at = buffer; at < buffer + got;) {
+      inotify_event event;
+      std::memcpy(&event, at, sizeof(event));
+      const auto watch = watches_.find(event.wd);
+      matters |= (event.mask & IN_Q_OVERFLOW) != 0 || (watch != watches_.end() && event.len > 0 &&
+                                                       watch->second.contains(at + sizeof(event)));
+      at += sizeof(event) + event.len;
+    }
   }
+  if (!matters) return;
   // An editor writes in several steps; the last of them counts.
-  loop_.Arm(settle_, kSettle);
+  if (!settle_.armed()) first_event_ = loop_.Now();
+  loop_.Arm(settle_, std::min(loop_.Now() + kSettle, first_event_ + kMaxSettle));
 }
 
 void FileSource::Look() {
-  WatchFolders();
+  WatchNames();
   const size_t content = HashOfContent();
   if (content == content_) return;
   content_ = content;

@@ -1,12 +1,13 @@
 // FileSource: tells when a config file may have changed: written, replaced by a rename, or swapped
 // through a symbolic link as in mounted volumes.
 //
-// Owner: the Server. Thread: main. It watches the folders of the path and of every link on the way,
-// waits until changes settle, and compares what the file holds: `changed` comes only for new
-// content.
+// Owner: the Server. Thread: main. It watches every name of the path and of the links on the way
+// (a log that grows beside the file is nothing to it), waits until changes settle, and compares
+// what the file holds: `changed` comes only for new content.
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -27,8 +28,8 @@ class FileSource {
 
  private:
   FileSource(net::Loop& loop, std::string path, int fd, std::function<void()> changed);
-  void WatchFolders();
-  void WatchFolder(const std::string& folder);
+  void WatchNames();
+  void WatchName(const std::string& folder, const std::string& name, bool is_file);
   void OnEvents();
   void Look();
   [[nodiscard]] size_t HashOfContent() const;
@@ -37,8 +38,9 @@ class FileSource {
   std::string path_;
   int fd_;
   std::function<void()> changed_;
-  std::set<int> watches_;
+  std::map<int, std::set<std::string>> watches_;  // by descriptor: the names that matter there
   size_t content_;
+  TimePoint first_event_;  // of those that settle now
   Timer settle_;
   std::unique_ptr<net::FdEvents> events_;
 };

@@ -189,6 +189,45 @@ TEST_F(FileSourceTest, NeighboursDoNotMatter) {
   EXPECT_EQ(Changes(), 0);
 }
 
+TEST_F(FileSourceTest, ANeighbourThatIsAlwaysWrittenDelaysNothing) {
+  Write(path_, "one");
+  Watch(path_);
+  Write(path_, "two");
+  for (int i = 0; i < 100 && changes_ == 0; ++i) {
+    std::ofstream(folder_ / "access.log", std::ios::app) << "a line\n";
+    for (int j = 0; j < 3; ++j) loop_.RunTurn(false);
+    clock_.Advance(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(changes_, 1);
+}
+
+TEST_F(FileSourceTest, AFileThatIsAlwaysWrittenIsLookedAtInBetween) {
+  Write(path_, "one");
+  Watch(path_);
+  for (int i = 0; i < 300; ++i) {
+    Write(path_, std::to_string(i));
+    for (int j = 0; j < 3; ++j) loop_.RunTurn(false);
+    clock_.Advance(std::chrono::milliseconds(10));
+  }
+  EXPECT_GE(changes_, 2);
+}
+
+TEST_F(FileSourceTest, ItsFolderReplacedByAnother) {
+  fs::create_directory(folder_ / "conf");
+  Write(folder_ / "conf" / "gateway.yaml", "one");
+  Watch(folder_ / "conf" / "gateway.yaml");
+  fs::create_directory(folder_ / "new");
+  Write(folder_ / "new" / "gateway.yaml", "two");
+  fs::rename(folder_ / "conf", folder_ / "old");
+  fs::rename(folder_ / "new", folder_ / "conf");
+  EXPECT_EQ(Changes(), 1);
+  fs::remove_all(folder_ / "conf");
+  EXPECT_LE(Changes(), 1);
+  fs::create_directory(folder_ / "conf");
+  Write(folder_ / "conf" / "gateway.yaml", "three");
+  EXPECT_EQ(Changes(), 1);
+}
+
 TEST_F(FileSourceTest, AWatchThatEndsTellsNothing) {
   Write(path_, "one");
   Watch(path_);
