@@ -231,6 +231,7 @@ void H1ClientConnection::BecomeIdleIfDone() {
   ++exchanges_;
   state_ = State::kIdle;
   out_.ShrinkToInline();
+  reader_.Shrink();
   if (transport_->may_read()) {
     Process();
     if (state_ != State::kIdle) return;

@@ -25,6 +25,8 @@ class H1Reader {
   [[nodiscard]] bool empty() const { return in_.empty(); }
   [[nodiscard]] size_t buffered() const { return in_.bytes(); }
   void Clear() { in_.Clear(); }
+  // Of the memory that a busy connection needs, an idle one keeps none.
+  void Shrink() { in_.ShrinkToInline(); }
 
   // One read of about `limit` bytes.
   [[nodiscard]] net::IoStatus Fill(net::Transport& transport, size_t limit) {

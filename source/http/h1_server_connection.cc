@@ -479,6 +479,7 @@ void H1ServerConnection::BecomeIdle() {
   state_ = State::kIdle;
   response_ended_ = false;
   out_.ShrinkToInline();
+  reader_.Shrink();
   // Also when draining has begun since the response promised to keep the connection: the client may
   // have sent its next request already.
   loop_.Arm(timer_, std::min(options_.keep_alive_timeout, drain_grace_));

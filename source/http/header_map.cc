@@ -28,6 +28,12 @@ bool IsToken(std::string_view text) {
 }
 
 bool IsFieldValue(std::string_view text) {
+#if defined(__SSE2__)
+  if (text.size() <= 16) {
+    const unsigned wanted = (1u << text.size()) - 1;
+    return (chars_internal::Control::Mask(LoadPadded(text.data(), text.size())) & wanted) == 0;
+  }
+#endif
   const char* end = text.data() + text.size();
   return FindControl(text.data(), end, text.data()) == end;
 }

@@ -36,14 +36,13 @@ short WatchedEvents(FdEvents::Trigger trigger) {
 FdEvents::FdEvents(Loop& loop, int fd, void* owner, Callback callback, Trigger trigger)
     : loop_(loop), owner_(owner), callback_(callback) {
   event_assign(&event_, loop.base_, fd, WatchedEvents(trigger), &FdEvents::OnEvent, this);
-  registered_ = event_add(&event_, nullptr) == 0;
+  if (event_add(&event_, nullptr) != 0) callback_ = nullptr;
 }
 
 FdEvents::~FdEvents() { Unregister(); }
 
 void FdEvents::Unregister() {
-  if (registered_) event_del(&event_);
-  registered_ = false;
+  if (std::exchange(callback_, nullptr) != nullptr) event_del(&event_);
 }
 
 void FdEvents::OnEvent(int /*fd*/, short what, void* self) {

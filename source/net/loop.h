@@ -48,15 +48,16 @@ class FdEvents {
   // No callback comes any more. Before the descriptor is closed.
   void Unregister();
   // False when the kernel refused to watch it (a regular file, or out of memory).
-  [[nodiscard]] bool registered() const { return registered_; }
+  [[nodiscard]] bool registered() const { return callback_ != nullptr; }
+  [[nodiscard]] int fd() const { return event_get_fd(&event_); }
+  [[nodiscard]] Loop& loop() const { return loop_; }
 
  private:
   static void OnEvent(int fd, short what, void* self);
   event event_;
   Loop& loop_;
   void* owner_;
-  Callback callback_;
-  bool registered_;
+  Callback callback_;  // null when not registered
 };
 
 // Work at the end of this turn, once however often it was asked for: Loop::FlushLater().

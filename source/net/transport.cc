@@ -18,13 +18,13 @@ constexpr size_t kMinTailRoom = 2048;
 }  // namespace
 
 PlainTransport::PlainTransport(Loop& loop, int fd)
-    : loop_(loop), fd_(fd), events_(loop, fd, this, [](void* self, Ready ready) {
-        static_cast<PlainTransport*>(self)->Notify(ready);
-      }) {}
+    : events_(loop, fd, this,
+              [](void* self, Ready ready) { static_cast<PlainTransport*>(self)->Notify(ready); }) {}
 
 PlainTransport::~PlainTransport() {
+  const int own = fd();
   events_.Unregister();
-  close(fd_);
+  close(own);
 }
 
 std::unique_ptr<PlainTransport> PlainTransport::Connect(Loop& loop, const Address& to, int* error) {
@@ -48,7 +48,7 @@ std::unique_ptr<PlainTransport> PlainTransport::Connect(Loop& loop, const Addres
 int PlainTransport::ConnectError() {
   int error = 0;
   socklen_t size = sizeof(error);
-  if (getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
+  if (getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
   return error;
 }
 
@@ -60,11 +60,11 @@ IoStatus PlainTransport::Read(Chain& into, size_t limit) {
   size_t asked = 0;
   const size_t tail = into.TailRoom();
   if (tail >= std::min(limit, kMinTailRoom)) {
-    pieces[piece_count++] = {into.Reserve(tail, loop_.slabs()), tail};
+    pieces[piece_count++] = {into.Reserve(tail, pool()), tail};
     asked += tail;
   }
   while (asked < limit && piece_count < kMaxReadSlabs) {
-    Slab* slab = loop_.slabs().Get();
+    Slab* slab = pool().Get();
     slabs[slab_count++] = slab;
     pieces[piece_count++] = {slab->data(), slab->size};
     asked += slab->size;
@@ -72,8 +72,8 @@ IoStatus PlainTransport::Read(Chain& into, size_t limit) {
   const bool has_tail = piece_count > slab_count;
   ssize_t got;
   do {
-    got = piece_count == 1 ? recv(fd_, pieces[0].iov_base, pieces[0].iov_len, 0)
-                           : readv(fd_, pieces, static_cast<int>(piece_count));
+    got = piece_count == 1 ? recv(fd(), pieces[0].iov_base, pieces[0].iov_len, 0)
+                           : readv(fd(), pieces, static_cast<int>(piece_count));
   } while (got < 0 && errno == EINTR);
   const int error = errno;
 
@@ -85,7 +85,7 @@ IoStatus PlainTransport::Read(Chain& into, size_t limit) {
   }
   for (size_t i = 0; i < slab_count; ++i) {
     if (left == 0) {
-      loop_.slabs().Put(slabs[i]);
+      pool().Put(slabs[i]);
       continue;
     }
     const size_t taken = std::min<size_t>(left, slabs[i]->size);
@@ -117,12 +117,12 @@ IoStatus PlainTransport::Write(Chain& from) {
     ssize_t sent;
     do {
       if (count == 1) {
-        sent = send(fd_, pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL);
+        sent = send(fd(), pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL);
       } else {
         msghdr message{};
         message.msg_iov = pieces;
         message.msg_iovlen = count;
-        sent = sendmsg(fd_, &message, MSG_NOSIGNAL);
+        sent = sendmsg(fd(), &message, MSG_NOSIGNAL);
       }
     } while (sent < 0 && errno == EINTR);
     if (sent < 0) {
@@ -142,11 +142,11 @@ IoStatus PlainTransport::Write(Chain& from) {
   return IoStatus::kOk;
 }
 
-void PlainTransport::Shutdown() { shutdown(fd_, SHUT_WR); }
+void PlainTransport::Shutdown() { shutdown(fd(), SHUT_WR); }
 
 void PlainTransport::Abort() {
   const linger now{1, 0};
-  setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+  setsockopt(fd(), SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 }
 
 }  // namespace gatehouse::net

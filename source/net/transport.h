@@ -91,12 +91,12 @@ class PlainTransport final : public Transport {
   void Shutdown() override;
   void Abort() override;
   [[nodiscard]] int ConnectError() override;
-  [[nodiscard]] int fd() const { return fd_; }
+  [[nodiscard]] int fd() const { return events_.fd(); }
   [[nodiscard]] bool registered() const { return events_.registered(); }
 
  private:
-  Loop& loop_;
-  int fd_;
+  [[nodiscard]] SlabPool& pool() const { return events_.loop().slabs(); }
+
   FdEvents events_;
 };
 

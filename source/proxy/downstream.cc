@@ -29,17 +29,17 @@ observe::ProtocolErrorKind KindOf(http::Error error) {
   }
 }
 
-size_t WritePeer(const net::Address& peer, size_t ip_size, char* text) {
-  // The address is there already, without brackets or port.
-  if (!peer.ip().is_v4()) {
-    std::memmove(text + 1, text, ip_size);
-    text[0] = '[';
-    text[ip_size + 1] = ']';
-    ip_size += 2;
-  }
-  text[ip_size++] = ':';
-  return static_cast<size_t>(std::to_chars(text + ip_size, text + ip_size + 6, peer.port()).ptr -
-                             text);
+// "192.0.2.1:80" or "[2001:db8::1]:80"; `ip_text` is the part without brackets and port.
+std::string_view WritePeer(const net::Address& peer, char* text, std::string_view* ip_text) {
+  char* at = text;
+  const bool bracketed = !peer.ip().is_v4();
+  if (bracketed) *at++ = '[';
+  *ip_text = {at, peer.ip().Format(at)};
+  at += ip_text->size();
+  if (bracketed) *at++ = ']';
+  *at++ = ':';
+  at = std::to_chars(at, at + 6, peer.port()).ptr;
+  return {text, static_cast<size_t>(at - text)};
 }
 
 }  // namespace
@@ -193,10 +193,7 @@ Downstream::Downstream(ServingListener& listener, std::unique_ptr<net::Transport
                   listener.shard().scratch(), kCallbacks, this) {
   client_.peer = peer;
   client_.ip = peer.ip();
-  const size_t ip_size = client_.ip.Format(ip_text_);
-  client_.ip_text = {ip_text_, ip_size};
-  std::memcpy(peer_text_, ip_text_, ip_size);
-  client_.peer_text = {peer_text_, WritePeer(peer, ip_size, peer_text_)};
+  client_.peer_text = WritePeer(peer, peer_text_, &client_.ip_text);
 }
 
 Downstream::~Downstream() = default;

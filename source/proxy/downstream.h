@@ -116,7 +116,6 @@ class Downstream final : public ListNode<Downstream>, public net::Buried {
   // What the connection was accepted under.
   std::shared_ptr<const http::H1ServerOptions> options_;
   ClientOf client_;
-  char ip_text_[46];
   char peer_text_[56];
   http::H1ServerConnection connection_;
 };

@@ -20,7 +20,7 @@ void Exchange::Body::Take(Chain& data, bool end) {
   bytes += data.bytes();
   granted -= std::min(granted, data.bytes());
   if (pending.empty()) {
-    std::swap(pending, data);
+    pending = std::move(data);
   } else {
     while (!data.empty()) pending.Append(data.TakeFront());
   }
@@ -29,7 +29,7 @@ void Exchange::Body::Take(Chain& data, bool end) {
 
 void Exchange::Body::MakeReady() {
   if (ready.empty()) {
-    std::swap(ready, pending);
+    ready = std::move(pending);
   } else {
     while (!pending.empty()) ready.Append(pending.TakeFront());
   }
