@@ -1,6 +1,8 @@
 #include "source/xds/file_source.h"
 
+#include <fcntl.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,8 +11,7 @@
 #include <cstring>
 #include <deque>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
+#include <string>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -123,11 +124,20 @@ void FileSource::Look() {
   changed_();
 }
 
+// 0 when it cannot be read: gone, no permission, a folder, a disk that fails.
 size_t FileSource::HashOfContent() const {
-  std::ifstream file(path_, std::ios::binary);
-  if (!file) return 0;
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  return std::hash<std::string_view>{}(text) | 1;
+  const int file = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0) return 0;
+  std::string text;
+  char buffer[16384];
+  struct stat status{};
+  ssize_t got = fstat(file, &status) == 0 && S_ISREG(status.st_mode) ? 1 : -1;
+  while (got > 0) {
+    got = read(file, buffer, sizeof(buffer));
+    if (got > 0) text.append(buffer, static_cast<size_t>(got));
+  }
+  close(file);
+  return got < 0 ? 0 : std::hash<std::string_view>{}(text) | 1;
 }
 
 }  // namespace gatehouse::xds

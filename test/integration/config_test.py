@@ -249,6 +249,17 @@ class Reload(GatehouseTest):
         gateway.reload(GOOD % "back")
         self.wait_for_body(gateway, b"back")
 
+    def test_a_folder_in_its_place_keeps_what_runs(self):
+        gateway = self.start()
+        mark = gateway.mark()
+        os.remove(self.path)
+        os.mkdir(self.path)
+        gateway.wait_for_line("this is a directory, not a file", mark)
+        self.assertEqual(self.ask(gateway).body, b"one")
+        os.rmdir(self.path)
+        gateway.reload(GOOD % "back")
+        self.wait_for_body(gateway, b"back")
+
     def test_what_needs_a_restart_is_said(self):
         gateway = self.start()
         mark = gateway.mark()

@@ -107,6 +107,18 @@ TEST_F(FileSourceTest, RemovedAndMadeAgain) {
   EXPECT_EQ(Changes(), 1);
 }
 
+// What a container engine mounts when the file is not there yet.
+TEST_F(FileSourceTest, AFolderInItsPlace) {
+  Write(path_, "one");
+  Watch(path_);
+  fs::remove(path_);
+  fs::create_directory(path_);
+  EXPECT_EQ(Changes(), 1);
+  fs::remove(path_);
+  Write(path_, "two");
+  EXPECT_EQ(Changes(), 1);
+}
+
 // As Kubernetes mounts a ConfigMap: gateway.yaml -> ..data/gateway.yaml, ..data -> ..2026_a, and an
 // update makes a new folder and renames a new link over ..data.
 TEST_F(FileSourceTest, SwappedThroughALinkedFolder) {
