@@ -54,7 +54,7 @@ HeapWatch::~HeapWatch() { watched = nullptr; }
 
 }  // namespace gatehouse
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef GATEHOUSE_SANITIZER_HAS_HEAP
 
 // glibc's own names of what is replaced below.
 extern "C" {

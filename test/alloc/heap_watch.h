@@ -17,13 +17,15 @@
 namespace gatehouse {
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kHeapIsWatched = false;
+#define GATEHOUSE_SANITIZER_HAS_HEAP 1
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-inline constexpr bool kHeapIsWatched = false;
-#else
-inline constexpr bool kHeapIsWatched = true;
+#define GATEHOUSE_SANITIZER_HAS_HEAP 1
 #endif
+#endif
+
+#ifdef GATEHOUSE_SANITIZER_HAS_HEAP
+inline constexpr bool kHeapIsWatched = false;
 #else
 inline constexpr bool kHeapIsWatched = true;
 #endif

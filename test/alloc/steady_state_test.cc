@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -63,6 +64,10 @@ route_tables:
     match: { path_prefix: /retry }
     forward: origin
     retry: { attempts: 2, on: [5xx, reset] }
+  - name: limited
+    match: { path_prefix: /limited }
+    forward: origin
+    filters: [ { rate_limit: [one] } ]
   - name: filters
     match: { path_prefix: /filters }
     forward: origin
@@ -85,6 +90,7 @@ route_tables:
 clusters:
 - { name: origin, endpoints: ["ORIGIN"] }
 rate_limits:
+- { name: one, token_bucket: { rate: 1/h, burst: 1 } }
 - name: per-user
   token_bucket: { rate: 1000000/s, burst: 1000000 }
   key: [ { header: X-User } ]
@@ -204,6 +210,7 @@ class SteadyStateTest : public testing::Test {
   }
 
   ExchangeBench& bench() { return bench_; }
+  observe::LogWriter& log_writer() { return *log_writer_; }
 
  private:
   static std::string WithLog(const std::string& path) {
@@ -294,6 +301,9 @@ TEST(HeapWatchTest, SeesEveryWayToTheHeap) {
 TEST_F(SteadyStateTest, SmallResponse) {
   ExpectNoHeapCalls({.request = Get("/plain/x?a=b"), .answers = {Answer("200 OK", Body(300))}});
   EXPECT_EQ(bench().origin().connections(), 1u);
+  // All of them were logged.
+  EXPECT_TRUE(log_writer().Flush(std::chrono::minutes(1)));
+  EXPECT_GE(log_writer().totals().lines_written, uint64_t{kWarmUp} + kMeasured);
 }
 TEST_F(SteadyStateTest, ResponseOf64KiB) {
   ExpectNoHeapCalls({.request = Get("/plain/x"), .answers = {Answer("200 OK", Body(65536))}});
@@ -321,6 +331,16 @@ TEST_F(SteadyStateTest, Filters) {
                                     "Origin: https://shop.example\r\nX-Debug: 1\r\nX-Tenant: t\r\n"
                                     "X-Request-ID: 7f2c1c9a-0000-4000-8000-000000000000\r\n"),
                      .answers = {Answer("200 OK", Body(300))}});
+}
+TEST_F(SteadyStateTest, AnswersOfFilters) {
+  ExpectNoHeapCalls({.request = "OPTIONS /filters/x HTTP/1.1\r\n" + std::string(kFields) +
+                                "Origin: https://shop.example\r\n"
+                                "Access-Control-Request-Method: PUT\r\n\r\n",
+                     .answers = {},
+                     .tail = "\r\n\r\n",
+                     .status = "204"});
+  (void)Run({.request = Get("/limited"), .answers = {Answer("200 OK", Body(30))}}, 1);
+  ExpectNoHeapCalls({.request = Get("/limited"), .answers = {}, .tail = "}\n", .status = "429"});
 }
 TEST_F(SteadyStateTest, SeveralClients) {
   ExpectNoHeapCalls({.request = Post("/filters/x", Body(3000)),
