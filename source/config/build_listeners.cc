@@ -190,19 +190,22 @@ void ListenerReader::ReadHeaders(const Field& field) {
 void ListenerReader::ReadTrust(const Field& field) {
   for (int i = 0; i < message_.trusted_proxies_size(); ++i) {
     const std::string& text = message_.trusted_proxies(i);
-    if (const std::optional<http::Cidr> network = http::Cidr::Parse(text)) {
-      listener_->trusted_proxies.networks.push_back(*network);
-      continue;
-    }
     const Field item = field.Item(static_cast<size_t>(i));
-    const absl::StatusOr<net::Cidr> loose = net::Cidr::Parse(text);
-    if (!loose.ok()) {
-      item.Error(loose.status());
+    const absl::StatusOr<net::Cidr> network = net::Cidr::Parse(text);
+    if (!network.ok()) {
+      item.Error(network.status());
       continue;
     }
-    // It is a network, but with bits set behind its prefix.
-    item.Error(fmt::format("\"{}\" is an address inside a network", text),
-               fmt::format("{}{}", loose->network.ToString(), text.substr(text.find('/'))));
+    const size_t slash = text.find('/');
+    net::IpAddress written;
+    if (slash != std::string::npos && net::IpAddress::Parse(text.substr(0, slash), &written) &&
+        written != network->network) {
+      // Bits are set behind its prefix.
+      item.Error(fmt::format("\"{}\" is an address inside a network", text),
+                 fmt::format("{}{}", network->network.ToString(), text.substr(slash)));
+      continue;
+    }
+    listener_->trusted_proxies.networks.push_back(*network);
   }
 }
 

@@ -80,9 +80,8 @@ bool Exchange::TakeClientAddress() {
   const http::TrustedProxies& trusted = config_->trusted_proxies;
   if (trusted.networks.empty() && trusted.hops == 0) return true;
   const http::ClientAddressResult client =
-      http::ClientAddress(http::IpAddress::FromV6(client_->ip.bytes), request_.headers, trusted);
-  std::copy(std::begin(client.address.bytes()), std::end(client.address.bytes()),
-            context_.facts().client_ip.bytes);
+      http::ClientAddress(client_->ip, request_.headers, trusted);
+  context_.facts().client_ip = client.address;
   context_.facts().peer_trusted = client.peer_trusted;
   if (client.peer_trusted) TakeScheme();
   return true;

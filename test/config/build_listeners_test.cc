@@ -16,6 +16,12 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::StartsWith;
 
+net::IpAddress Ip(std::string_view text) {
+  net::IpAddress address{};
+  EXPECT_TRUE(net::IpAddress::Parse(text, &address)) << text;
+  return address;
+}
+
 TEST(BuildListenersTest, DefaultsAreThoseOfTheProtos) {
   ConfigBuilder builder;
   const auto snapshot = builder.Build(R"(
@@ -77,8 +83,8 @@ route_tables: [ { name: t, domains: ["*"], routes: [ { respond: {} } ] } ]
   EXPECT_EQ(listener.stream_idle, kNoTimeout);
   EXPECT_EQ(listener.max_connections, 3u);
   EXPECT_EQ(listener.max_connections_per_ip, 2u);
-  EXPECT_TRUE(listener.trusted_proxies.Trusts(*http::IpAddress::Parse("10.2.3.4")));
-  EXPECT_FALSE(listener.trusted_proxies.Trusts(*http::IpAddress::Parse("11.2.3.4")));
+  EXPECT_TRUE(listener.trusted_proxies.Trusts(Ip("10.2.3.4")));
+  EXPECT_FALSE(listener.trusted_proxies.Trusts(Ip("11.2.3.4")));
   EXPECT_FALSE(listener.path.merge_slashes);
   EXPECT_EQ(listener.path.encoded_slash, http::EncodedSlash::kUnescapeAndForward);
   EXPECT_EQ(listener.server_header, "edge/1");

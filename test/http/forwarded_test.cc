@@ -8,50 +8,10 @@
 namespace gatehouse::http {
 namespace {
 
-IpAddress Ip(std::string_view text) {
-  const std::optional<IpAddress> address = IpAddress::Parse(text);
-  EXPECT_TRUE(address.has_value()) << text;
-  return address.value_or(IpAddress());
-}
-
-TEST(IpAddressTest, ParsesAndPrints) {
-  EXPECT_EQ(Ip("10.0.0.1").ToString(), "10.0.0.1");
-  EXPECT_EQ(Ip("2001:DB8::1").ToString(), "2001:db8::1");
-  EXPECT_EQ(Ip("::ffff:10.0.0.1"), Ip("10.0.0.1"));
-  EXPECT_EQ(IpAddress::FromV4(0x0a000001), Ip("10.0.0.1"));
-  EXPECT_EQ(IpAddress::FromV6(Ip("::1").bytes()), Ip("::1"));
-  EXPECT_TRUE(Ip("1.2.3.4").is_v4());
-  EXPECT_FALSE(Ip("::1").is_v4());
-  for (std::string_view bad :
-       {"", "1.2.3", "1.2.3.4.5", "256.0.0.1", "01.2.3.4", "1.2.3.4 ", "[::1]", "::1%lo", "x",
-        "1.2.3.4:80", ":", "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb"}) {
-    EXPECT_FALSE(IpAddress::Parse(bad).has_value()) << bad;
-  }
-  EXPECT_FALSE(IpAddress::Parse(std::string_view("1.2.3.4\0", 8)).has_value());
-}
-
-TEST(CidrTest, ContainsByPrefix) {
-  const auto contains = [](std::string_view cidr, std::string_view address) {
-    const std::optional<Cidr> parsed = Cidr::Parse(cidr);
-    EXPECT_TRUE(parsed.has_value()) << cidr;
-    return parsed.has_value() && parsed->Contains(Ip(address));
-  };
-  EXPECT_TRUE(contains("10.0.0.0/8", "10.255.0.1"));
-  EXPECT_FALSE(contains("10.0.0.0/8", "11.0.0.1"));
-  EXPECT_TRUE(contains("192.168.4.0/22", "192.168.7.255"));
-  EXPECT_FALSE(contains("192.168.4.0/22", "192.168.8.0"));
-  EXPECT_TRUE(contains("10.1.2.3", "10.1.2.3"));
-  EXPECT_FALSE(contains("10.1.2.3", "10.1.2.4"));
-  EXPECT_TRUE(contains("0.0.0.0/0", "1.2.3.4"));
-  EXPECT_FALSE(contains("0.0.0.0/0", "2001:db8::1"));
-  EXPECT_TRUE(contains("::/0", "1.2.3.4"));
-  EXPECT_TRUE(contains("fd00::/8", "fdff::1"));
-  EXPECT_FALSE(contains("fd00::/8", "fe00::1"));
-  EXPECT_TRUE(contains("2001:db8::1", "2001:db8::1"));
-  for (std::string_view bad : {"", "/8", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.1/8",
-                               "10.0.0.0/8x", "10.0.0.0/-1", "10.0.0.0/1000"}) {
-    EXPECT_FALSE(Cidr::Parse(bad).has_value()) << bad;
-  }
+net::IpAddress Ip(std::string_view text) {
+  net::IpAddress address{};
+  EXPECT_TRUE(net::IpAddress::Parse(text, &address)) << text;
+  return address;
 }
 
 struct Row {
@@ -82,7 +42,7 @@ TEST(ClientAddressTest, NobodyIsTrusted) {
 
 TEST(ClientAddressTest, TrustedNetworks) {
   TrustedProxies trusted;
-  trusted.networks = {*Cidr::Parse("10.0.0.0/8"), *Cidr::Parse("fd00::/8")};
+  trusted.networks = {*net::Cidr::Parse("10.0.0.0/8"), *net::Cidr::Parse("fd00::/8")};
   const Row rows[] = {
       {"1.1.1.1", {"5.5.5.5"}, "1.1.1.1", false},
       {"10.0.0.1", {}, "10.0.0.1", true},
