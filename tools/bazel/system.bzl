@@ -30,6 +30,14 @@ _LIBRARIES = {
     "yaml_cpp": ["yaml-cpp"],
 }
 
+# Further attributes of a target.
+_ATTRIBUTES = {
+    "protobuf": """deps = select({
+    "@//tools/bazel:tsan": ["@//tools/bazel:protobuf_for_tsan"],
+    "//conditions:default": [],
+})""",
+}
+
 _HEADER_ONLY = {"cli11": "/usr/include/CLI/CLI.hpp"}
 
 def _pkg_config(repository_ctx, kind, modules):
@@ -72,7 +80,8 @@ def _system_libraries_impl(repository_ctx):
             for flag in (_pkg_config(repository_ctx, "--cflags-only-other", modules) if modules else [])
             if flag.startswith("-D")
         ]
-        rules.append("cc_library(name = %r, linkopts = %r, defines = %r)" % (name, linkopts, defines))
+        rules.append("cc_library(name = %r, linkopts = %r, defines = %r, %s)" %
+                     (name, linkopts, defines, _ATTRIBUTES.get(name, "")))
     repository_ctx.file("BUILD.bazel", "\n".join(rules) + "\n")
     repository_ctx.file("WORKSPACE", "workspace(name = \"system\")\n")
 
