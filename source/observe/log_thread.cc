@@ -35,8 +35,13 @@ void Report(std::string_view path, std::string_view what) {
   [[maybe_unused]] const ssize_t size = write(STDERR_FILENO, line.data(), line.size());
 }
 
+// Lines are long: finding each end costs less than looking at each byte.
 uint64_t CountLines(std::string_view text) {
-  return static_cast<uint64_t>(std::count(text.begin(), text.end(), '\n'));
+  uint64_t lines = 0;
+  for (size_t at = text.find('\n'); at != std::string_view::npos; at = text.find('\n', at + 1)) {
+    ++lines;
+  }
+  return lines;
 }
 
 void AddTo(std::atomic<uint64_t>& total, uint64_t lines) {
