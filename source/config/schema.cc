@@ -1,5 +1,6 @@
 #include "source/config/schema.h"
 
+#include <algorithm>
 #include <memory>
 #include <set>
 #include <string_view>
@@ -17,6 +18,7 @@ using google::protobuf::Descriptor;
 using google::protobuf::DescriptorPool;
 using google::protobuf::EnumDescriptor;
 using google::protobuf::FieldDescriptor;
+using google::protobuf::FileDescriptorProto;
 using google::protobuf::OneofDescriptor;
 
 constexpr std::string_view kOwnPackage = "gatehouse.v1.";
@@ -31,7 +33,7 @@ class Comments {
  public:
   explicit Comments(const google::protobuf::FileDescriptorSet* files) {
     if (files == nullptr) return;
-    for (const auto& file : files->file()) static_cast<void>(pool_.BuildFile(file));
+    for (const auto& file : files->file()) Build(file, *files);
   }
 
   [[nodiscard]] std::string Of(const FieldDescriptor& field) const {
@@ -42,6 +44,23 @@ class Comments {
   }
 
  private:
+  // What a file imports must be there before it; what is not in the set has been compiled in.
+  void Build(const FileDescriptorProto& file, const google::protobuf::FileDescriptorSet& files) {
+    if (pool_.FindFileByName(file.name()) != nullptr) return;
+    for (const std::string& name : file.dependency()) {
+      const auto known = std::find_if(files.file().begin(), files.file().end(),
+                                      [&](const auto& other) { return other.name() == name; });
+      if (known != files.file().end()) {
+        Build(*known, files);
+      } else if (const auto* own = DescriptorPool::generated_pool()->FindFileByName(name)) {
+        FileDescriptorProto copy;
+        own->CopyTo(&copy);
+        Build(copy, files);
+      }
+    }
+    static_cast<void>(pool_.BuildFile(file));
+  }
+
   template <typename Described>
   static std::string Text(const Described* described) {
     google::protobuf::SourceLocation location;

@@ -16,7 +16,7 @@ namespace gatehouse::config {
 struct SchemaOptions {
   std::string id;     // "$id"
   std::string title;  // default: the message's name
-  // From `protoc --include_source_info --include_imports --descriptor_set_out`: the comments of the
+  // From `protoc --include_source_info --descriptor_set_out`, in any order: the comments of the
   // proto files become descriptions. Compiled-in descriptors have none.
   const google::protobuf::FileDescriptorSet* comments = nullptr;
   int indent = 2;

@@ -7,6 +7,7 @@
 #include "re2/re2.h"
 #include "source/base/json.h"
 #include "source/base/yaml.h"
+#include "source/config/bootstrap_schema.h"
 #include "test/config/text_test.pb.h"
 
 namespace gatehouse::config {
@@ -220,6 +221,21 @@ TEST(SchemaTest, TakesDescriptionsFromComments) {
             "Who it is, in words.");
   EXPECT_EQ(validator.root().Find("$id")->text(), options.id);
   EXPECT_EQ(validator.root().Find("title")->text(), "A needy thing");
+}
+
+TEST(BootstrapSchemaTest, SaysWhatTheProtosSay) {
+  const ParsedDocument schema = ParseJson(BootstrapSchema());
+  ASSERT_TRUE(schema.ok());
+  const Node& definitions = *schema.document->root().Find("$defs");
+  const auto description = [&](std::string_view message, std::string_view field) {
+    const Node* found = definitions.Find(message);
+    EXPECT_NE(found, nullptr) << message;
+    if (found != nullptr && !field.empty()) found = found->Find("properties")->Find(field);
+    if (found != nullptr) found = found->Find("description");
+    return found == nullptr ? std::string() : std::string(found->text());
+  };
+  EXPECT_EQ(description("Listener", ""), "One address on which clients are served.");
+  EXPECT_TRUE(description("ListenerTimeouts", "keep_alive").starts_with("Between two requests"));
 }
 
 }  // namespace
