@@ -26,7 +26,7 @@ void PrintStack() {
   watched = calls;
 }
 
-[[maybe_unused]] void Count(size_t HeapCalls::*kind) {
+[[maybe_unused]] void Count(size_t HeapCalls::* kind) {
   if (__builtin_expect(watched == nullptr, 1)) return;
   ++(watched->*kind);
   if (stacks_left > 0) {

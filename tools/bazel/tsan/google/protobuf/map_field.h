@@ -1,6 +1,6 @@
 // For --config=tsan only, in front of the distribution's header of this name: that gives map fields
-// two members more when the sanitizer is on, and libprotobuf.so, which reads and writes them too, is
-// built without it.
+// two members more when the sanitizer is on, and libprotobuf.so, which reads and writes them too,
+// is built without it.
 #pragma once
 
 // What depends on the sanitizer in the standard library is decided here.
