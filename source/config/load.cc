@@ -59,7 +59,8 @@ void AddNewErrors(const ErrorList& from, ErrorList* to) {
   const ErrorList known = *to;
   for (const ConfigError& error : from.entries()) {
     const bool follows = std::ranges::any_of(known.entries(), [&](const ConfigError& other) {
-      return error.file == other.file && LiesAtOrBelow(other.path, error.path);
+      return other.severity == ConfigError::Severity::kError && error.file == other.file &&
+             LiesAtOrBelow(other.path, error.path);
     });
     if (!follows) to->Add(error);
   }

@@ -119,6 +119,9 @@ class MetricRegistry {
   MetricRegistry(const MetricRegistry&) = delete;
   MetricRegistry& operator=(const MetricRegistry&) = delete;
 
+  // For what is acquired from now on.
+  void set_max_label_sets(uint32_t most) { options_.max_label_sets = most; }
+
   // A block for one more writing thread. Lives as long as the registry.
   [[nodiscard]] CounterBlock* NewBlock();
 

@@ -195,6 +195,19 @@ struct ListenerMetrics {
   }
 };
 
+// Who this gateway is. The value says nothing, the labels do.
+struct NodeMetrics {
+  static constexpr const char* kGroup = "node";
+  static constexpr std::array<const char*, 2> kLabels = {"id", "group"};
+
+  GaugeId node;
+
+  template <typename Visitor>
+  void Visit(Visitor& visit) {
+    visit(node, "gatehouse_server_node", "1; the labels say who this gateway is.");
+  }
+};
+
 // The process. Main sets most of these in its own block, just before a scrape or when they change.
 struct ServerMetrics {
   static constexpr const char* kGroup = "server";

@@ -1,11 +1,16 @@
 #include "source/server/command_line.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
+#include "source/base/nearest.h"
 #include "source/server/server.h"
 #include "source/server/tools.h"
 
@@ -22,12 +27,23 @@ constexpr const char* kFooter =
     "the config, SIGUSR1 opens log files anew.\n"
     "Exit codes: 0 fine, 1 the input is wrong, 2 wrong usage, 3 the environment failed.\n";
 
+constexpr std::string_view kCommands[] = {"run", "validate", "schema", "version"};
+
+int UnknownCommand(std::string_view name) {
+  const std::string_view meant = Nearest(name, kCommands);
+  fmt::print(stderr, "gatehouse: there is no command \"{}\"; {}\n", name,
+             meant.empty() ? "there are run, validate, schema and version"
+                           : fmt::format("did you mean \"{}\"?", meant));
+  return kExitUsage;
+}
+
 }  // namespace
 
 int RunCommandLine(int argc, char** argv, const filters::Registry& filters) {
   CLI::App app("Gatehouse: an API gateway and edge proxy", "gatehouse");
   app.footer(kFooter);
   app.require_subcommand(1);
+  app.set_version_flag("--version", kVersion);
 
   Server::Options options;
   CLI::App* run = app.add_subcommand("run", "Serve the gateway that FILE describes");
@@ -43,6 +59,10 @@ int RunCommandLine(int argc, char** argv, const filters::Registry& filters) {
   CLI::App* schema = app.add_subcommand("schema", "Print the JSON Schema of a config, for editors");
   CLI::App* version = app.add_subcommand("version", "Print the version");
 
+  if (argc > 1 && argv[1][0] != '-' &&
+      std::ranges::find(kCommands, argv[1]) == std::end(kCommands)) {
+    return UnknownCommand(argv[1]);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -52,7 +52,9 @@ void Server::Reload(std::string_view why) {
   if (!loaded.errors.ok()) return rejected(AllErrors(loaded.errors));
   const std::shared_ptr<const config::Snapshot>& base = warming_ != nullptr ? warming_ : current_;
   config::BuildResult built = config::Build(loaded.resources, BuildEnvironmentOf(), base);
-  if (built.snapshot == nullptr) return rejected(built.errors.ToString());
+  config::AddNewErrors(built.errors, &loaded.errors);
+  if (built.snapshot == nullptr) return rejected(loaded.errors.ToString());
+  std::fputs(loaded.errors.ToString().c_str(), stderr);  // warnings
   last_load_valid_ = true;
   NoteProcessSettings(loaded.settings);
   if (built.snapshot == base) {

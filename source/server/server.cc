@@ -54,7 +54,6 @@ void Say(std::string_view line) {
 Server::Server(const filters::Registry& filters, Options options)
     : filters_(filters),
       options_(std::move(options)),
-      metrics_({.max_label_sets = 10000}),
       counters_(metrics_.NewBlock()),
       loop_(clock_),
       drain_timer_(Timer::Calls<Server, &Server::DrainTick>(), this),
@@ -88,7 +87,11 @@ int Server::Start() {
           ? settings_.max_connections
           : static_cast<uint32_t>(std::min<uint64_t>(
                 UINT32_MAX, files > 2 * kFdReserve ? files - kFdReserve : files / 2));
+  metrics_.set_max_label_sets(settings_.max_series_per_family);
   server_metrics_ = metrics_.Acquire<observe::ServerMetrics>({});
+  node_metrics_ =
+      metrics_.Acquire<observe::NodeMetrics>({settings_.node_id, settings_.node_group});
+  counters_->Set(node_metrics_->node, 1);
   counters_->Set(server_metrics_->workers, settings_.workers);
   counters_->Set(server_metrics_->max_fds, static_cast<int64_t>(files));
 
@@ -102,10 +105,9 @@ int Server::Start() {
   log_writer_ = *std::move(log);
 
   config::BuildResult built = config::Build(loaded.resources, BuildEnvironmentOf(), nullptr);
-  if (built.snapshot == nullptr) {
-    std::fputs(built.errors.ToString().c_str(), stderr);
-    return kExitBadInput;
-  }
+  config::AddNewErrors(built.errors, &loaded.errors);
+  std::fputs(loaded.errors.ToString().c_str(), stderr);
+  if (built.snapshot == nullptr) return kExitBadInput;
   if (!settings_.upgrade_socket.empty()) {
     absl::StatusOr<std::unique_ptr<Takeover>> old = Takeover::Ask(settings_.upgrade_socket);
     if (!old.ok()) return give_up(old.status(), kExitEnvironment);

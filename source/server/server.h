@@ -115,6 +115,7 @@ class Server {
   upstream::ClusterSlots cluster_slots_;
   filters::StateStore states_;
   observe::MetricHandle<observe::ServerMetrics> server_metrics_;
+  observe::MetricHandle<observe::NodeMetrics> node_metrics_;
   observe::CounterBlock* counters_;  // main's own
   proxy::SharedCounts shared_;
   std::unique_ptr<observe::LogWriter> log_writer_;

@@ -12,12 +12,12 @@ int ValidateFiles(const std::vector<std::string>& files, const filters::Registry
   int code = kExitOk;
   for (const std::string& file : files) {
     const config::ErrorList errors = config::ValidateFile(file, filters);
+    std::fputs(errors.ToString().c_str(), stderr);
     if (errors.ok()) {
       std::printf("%s: ok\n", file.c_str());
-      continue;
+    } else {
+      code = kExitBadInput;
     }
-    std::fputs(errors.ToString().c_str(), stderr);
-    code = kExitBadInput;
   }
   return code;
 }

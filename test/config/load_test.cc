@@ -126,6 +126,32 @@ clusters:
           StartsWith("gateway.yaml:9: clusters[0].connect_timeout: ")));
 }
 
+// A warning about a text hides no error about what it says.
+TEST_F(LoadTest, WarningsHideNoError) {
+  const std::string path = Write("gateway.yaml", R"(
+route_tables:
+- name: t
+  domains: [a.example]
+  routes:
+  - { name: r, match: { path: / }, forward: { cluster: c, rewrite_host: "${HOST}" } }
+clusters: [{name: c}]
+)");
+  EXPECT_THAT(Validate(path), ElementsAre(HasSubstr("warning: "), HasSubstr("no capture 'HOST'")));
+  EXPECT_FALSE(ValidateFile(path, registry_).ok());
+}
+
+TEST_F(LoadTest, AllErrorsOfARateLimit) {
+  const std::string path = Write("gateway.yaml", R"(
+rate_limits:
+- name: r
+  token_bucket: { rate: 0/s }
+  max_keys: 30000000
+  key: [ { header: a b }, { client_ip: { ipv4_prefix: 33 } }, {} ]
+  answer: { status: 200 }
+)");
+  EXPECT_THAT(Validate(path), SizeIs(6));
+}
+
 TEST_F(LoadTest, BrokenSyntaxIsOneError) {
   EXPECT_THAT(Validate(Write("gateway.yaml", "clusters: [ {")), SizeIs(1));
   EXPECT_THAT(Validate(Write("gateway.json", "{")), SizeIs(1));

@@ -90,6 +90,18 @@ class Admin(GatehouseTest):
             self.ask(gateway, f"/{number}", host=f"h{number}.example", headers=[f"X-{number}: y"])
         self.assertNotIn("h7.example", gateway.ask_admin("/metrics").body.decode())
 
+    def test_series_are_bounded_and_say_whose_they_are(self):
+        routes = [route(f"r{i}", f"/{i}", respond={}) for i in range(5)]
+        gateway = self.gateway(config(
+            routes, node={"id": "edge-1", "group": "eu"}, metrics={"max_series_per_family": 3},
+        ))
+        for i in range(5):
+            self.ask(gateway, f"/{i}")
+        requests = [name for name in gateway.metrics() if name.startswith("gatehouse_route_requests_total{")]
+        self.assertEqual(len({name.partition(",class")[0] for name in requests}), 4, requests)
+        self.assertEqual(gateway.metric("gatehouse_route_requests_total", table="_other", **{"class": "2xx"}), 2)
+        self.assertEqual(gateway.metric("gatehouse_server_node", id="edge-1", group="eu"), 1)
+
     def test_config_is_what_runs(self):
         gateway = self.start(secrets=[{"name": "key", "inline": "hidden-value"}])
         shown = json.loads(gateway.ask_admin("/config?format=json").body)

@@ -87,6 +87,26 @@ class Commands(GatehouseTest):
                 self.assertTrue(found, done.stderr)
                 self.assertTrue(any(all(word in line for word in words) for line in found), found)
 
+    def test_warnings_are_told_and_no_errors(self):
+        unreachable = GOOD % "x" + """\
+- name: other
+  domains: [other.example]
+  routes:
+  - { name: all, match: { path_prefix: / }, respond: {} }
+  - { name: never, match: { path_regex: "/n.*" }, respond: {} }
+"""
+        unreachable = unreachable.replace("route_tables: [main]", "route_tables: [main, other]")
+        path = self.write(unreachable)
+        done = self.command("validate", path)
+        self.assertEqual((done.returncode, done.stdout), (0, f"{path}: ok\n"))
+        self.assertRegex(done.stderr, r"^\S+:\d+: warning: route_tables\[1\]\.routes\[1\].*\n$")
+        gateway = self.gateway(None, path=path)
+        self.assertIn(done.stderr.strip(), gateway.stderr)
+        mark = gateway.mark()
+        gateway.write(unreachable.replace("name: never", "name: no_more"))
+        gateway.wait_for_line(": warning: ", mark)
+        gateway.wait_for_line(": loaded", mark)
+
     def test_validate_looks_at_every_file(self):
         good, bad = self.write(GOOD % "x"), self.write("listeners: 7\n")
         done = self.command("validate", bad, good, "/no/such/file.yaml")
@@ -119,13 +139,17 @@ class Commands(GatehouseTest):
     def test_usage(self):
         self.assertEqual(self.command().returncode, 2)
         self.assertEqual(self.command("fly").returncode, 2)
+        done = self.command("valdiate", "x")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertEqual(done.stderr, 'gatehouse: there is no command "valdiate"; did you mean "validate"?\n')
         self.assertEqual(self.command("run").returncode, 2)
         done = self.command("--help")
         self.assertEqual(done.returncode, 0)
         self.assertIn("gatehouse run gateway.yaml", done.stdout)
-        done = self.command("version")
-        self.assertEqual(done.returncode, 0)
-        self.assertRegex(done.stdout, r"^gatehouse \d+\.\d+\.\d+\n$")
+        for version in ("version", "--version"):
+            done = self.command(version)
+            self.assertEqual(done.returncode, 0)
+            self.assertRegex(done.stdout, r"^gatehouse \d+\.\d+\.\d+\n$")
 
     def test_schema_is_json_that_knows_the_fields(self):
         done = self.command("schema")

@@ -51,11 +51,16 @@ class LimitKey::Writer {
 absl::StatusOr<LimitKey> LimitKey::Build(const Config& config, std::string_view field,
                                          BuildContext& build) {
   LimitKey key;
+  absl::Status wrong;
   for (int i = 0; i < config.size(); ++i) {
     absl::StatusOr<Part> part = BuildPart(config[i], fmt::format("{}[{}]", field, i), 0, build);
-    if (!part.ok()) return part.status();
-    key.parts_.push_back(*std::move(part));
+    if (part.ok()) {
+      key.parts_.push_back(*std::move(part));
+    } else {
+      wrong.Update(part.status());
+    }
   }
+  if (!wrong.ok()) return wrong;
   return key;
 }
 

@@ -113,17 +113,19 @@ uint64_t WindowSeconds(const BucketSpec& spec) {
 // All but the buckets and the metrics.
 absl::StatusOr<LimitPolicy> Read(const Config& config, std::string_view field, BucketSpec& spec,
                                  BuildContext& build) {
+  // All that is wrong is noted; the first of it is returned.
   absl::StatusOr<BucketSpec> read = SpecOf(config, field, build);
-  if (!read.ok()) return read.status();
-  spec = *read;
+  absl::Status wrong = read.status();
   if (config.max_keys() > kMostKeys) {
-    return build.Error(FieldOf(field, "max_keys"), fmt::format("is at most {}", kMostKeys));
+    wrong.Update(
+        build.Error(FieldOf(field, "max_keys"), fmt::format("is at most {}", kMostKeys)));
   }
   absl::StatusOr<LimitKey> key = LimitKey::Build(config.key(), FieldOf(field, "key"), build);
-  if (!key.ok()) return key.status();
+  wrong.Update(key.status());
   LimitPolicy policy;
-  const absl::Status answer = ReadAnswer(config, field, policy, build);
-  if (!answer.ok()) return answer;
+  wrong.Update(ReadAnswer(config, field, policy, build));
+  if (!wrong.ok()) return wrong;
+  spec = *read;
   policy.key = *std::move(key);
   policy.name = config.name();
   policy.dry_run = config.dry_run();
