@@ -1,10 +1,13 @@
 #include "source/route/path_pattern.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "fmt/format.h"
 #include "re2/re2.h"
 #include "source/base/status.h"
+#include "source/http/chars.h"
 #include "source/route/regex.h"
 
 namespace gatehouse::route {
@@ -12,6 +15,37 @@ namespace {
 
 using Kind = PathPattern::Kind;
 using Segment = PathPattern::Segment;
+
+// Requests are matched by their normalised path: a route that is written in another form would never
+// match. Empty, or what is wrong with the escapes and 8-bit characters.
+std::string NotNormalised(std::string_view text) {
+  std::string normal;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\\') return "must not contain '\\': a request with one is refused";
+    if (static_cast<unsigned char>(c) >= 0x80) {
+      fmt::format_to(std::back_inserter(normal), "%{:02X}", static_cast<unsigned char>(c));
+      continue;
+    }
+    if (c != '%') {
+      normal.push_back(c);
+      continue;
+    }
+    const int high = i + 2 < text.size() ? http::HexValue(text[i + 1]) : -1;
+    const int low = i + 2 < text.size() ? http::HexValue(text[i + 2]) : -1;
+    if (high < 0 || low < 0) return "has a '%' without two hex digits; a plain one is %25";
+    const char meant = static_cast<char>(high << 4 | low);
+    if (http::IsUnreserved(meant)) {
+      normal.push_back(meant);
+    } else {
+      fmt::format_to(std::back_inserter(normal), "%{:02X}", static_cast<unsigned char>(meant));
+    }
+    i += 2;
+  }
+  if (normal == text) return {};
+  return fmt::format("would never match, since requests are matched in their normal form: write {}",
+                     normal);
+}
 
 // Checks what holds for every path that is not a regex.
 bool CheckPathText(std::string_view text, std::vector<std::string>& errors) {
@@ -35,6 +69,9 @@ bool CheckPathText(std::string_view text, std::vector<std::string>& errors) {
       continue;
     }
     break;
+  }
+  if (errors.size() == before) {
+    if (std::string wrong = NotNormalised(text); !wrong.empty()) errors.push_back(std::move(wrong));
   }
   return errors.size() == before;
 }

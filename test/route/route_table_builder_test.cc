@@ -84,6 +84,19 @@ TEST(RouteTableBuilderTest, Paths) {
             "them resolved");
   EXPECT_EQ(PathErrorOf(PathMatch::Exact("/" + std::string(4096, 'a'))),
             "match.path: is longer than 4096 characters");
+  // What no normalised path has would never match.
+  const std::string normal =
+      "match.path: would never match, since requests are matched in their normal form: write ";
+  EXPECT_EQ(PathErrorOf(PathMatch::Exact("/caf%c3%a9")), normal + "/caf%C3%A9");
+  EXPECT_EQ(PathErrorOf(PathMatch::Exact("/caf\xc3\xa9")), normal + "/caf%C3%A9");
+  EXPECT_EQ(PathErrorOf(PathMatch::Exact("/%61%2Fb%7e")), normal + "/a%2Fb~");
+  EXPECT_EQ(PathErrorOf(PathMatch::Prefix("/a%2")),
+            "match.path_prefix: has a '%' without two hex digits; a plain one is %25");
+  EXPECT_EQ(PathErrorOf(PathMatch::Template("/{a}/%zz")),
+            "match.path_template: has a '%' without two hex digits; a plain one is %25");
+  EXPECT_EQ(PathErrorOf(PathMatch::Exact("/a\\b")),
+            "match.path: must not contain '\\': a request with one is refused");
+  EXPECT_EQ(PathErrorOf(PathMatch::Exact("/caf%C3%A9%2F%20b")), "0 errors");
   std::string deep;
   for (int i = 0; i < 65; ++i) deep += "/a";
   EXPECT_EQ(PathErrorOf(PathMatch::Prefix(deep)), "match.path_prefix: has more than 64 segments");
