@@ -25,6 +25,11 @@ IpAddress MaskBits(IpAddress ip, uint32_t bits) {
   return ip;
 }
 
+bool IsHostChar(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+         c == '.' || c == '_';
+}
+
 }  // namespace
 
 bool IpAddress::is_v4() const {
@@ -127,9 +132,11 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text, bool zero_port_ok)
   const auto wrong = [&](std::string_view why) {
     return InvalidArgument(fmt::format("\"{}\" {}", text, why));
   };
-  if (colon == std::string_view::npos || colon == 0) {
+  if (text.find("://") != std::string_view::npos) return wrong("is a URL; write host:port alone");
+  if (colon == std::string_view::npos) {
     return wrong("has no port; write host:port, such as 127.0.0.1:8080");
   }
+  if (colon == 0) return wrong("has no host; write host:port, such as 127.0.0.1:8080");
   std::string_view host = text.substr(0, colon);
   const std::string_view digits = text.substr(colon + 1);
   if (host.front() == '[') {
@@ -141,6 +148,8 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view text, bool zero_port_ok)
     }
   } else if (host.find(':') != std::string_view::npos) {
     return wrong("is not host:port; write an IPv6 address in brackets, such as [::1]:8080");
+  } else if (!std::all_of(host.begin(), host.end(), IsHostChar)) {
+    return wrong("is not host:port: a host has letters, digits, '-', '.' and '_' only");
   }
   uint32_t port = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);

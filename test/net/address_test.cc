@@ -95,7 +95,8 @@ TEST(HostPortTest, NamesAndAddresses) {
   parts = ParseHostPort("[::1]:1", false);
   ASSERT_TRUE(parts.ok());
   EXPECT_EQ(parts->host, "::1");
-  for (const char* text : {"a:0", "a", "a:", "", ":1", "a:b:1", "[]:1", "[a]:1", "[1.2.3.4]:1"}) {
+  for (const char* text : {"a:0", "a", "a:", "", ":1", "a:b:1", "[]:1", "[a]:1", "[1.2.3.4]:1",
+                           "http://a:1", "a b:1", "a/b:1"}) {
     EXPECT_FALSE(ParseHostPort(text, false).ok()) << text;
   }
   EXPECT_TRUE(ParseHostPort("a:0", true).ok());
