@@ -58,10 +58,13 @@ void FuzzAddress(std::string_view bytes) {
   HeaderMap headers(arena);
   if (!headers.Add(Name::kXForwardedFor, bytes)) return;
   TrustedProxies trusted;
-  trusted.networks = {*Cidr::Parse("10.0.0.0/8")};
-  const ClientAddressResult result = ClientAddress(IpAddress::FromV4(0x0a000001), headers, trusted);
-  const std::optional<IpAddress> again = IpAddress::Parse(result.address.ToString());
-  CHECK(again.has_value() && *again == result.address);
+  trusted.networks = {*net::Cidr::Parse("10.0.0.0/8")};
+  net::IpAddress peer;
+  CHECK(net::IpAddress::Parse("10.0.0.1", &peer));
+  const ClientAddressResult result = ClientAddress(peer, headers, trusted);
+  net::IpAddress again;
+  CHECK(net::IpAddress::Parse(result.address.ToString(), &again));
+  CHECK(again == result.address);
 }
 
 }  // namespace
