@@ -194,6 +194,10 @@ class Gateway:
                 total += value
         return total
 
+    def wait_for_metric(self, value, name, **labels):
+        """A request is counted when it is over, a moment after its client has all of the answer."""
+        wait_until(lambda: self.metric(name, **labels) == value, f"{name} {labels} to be {value}")
+
     def record(self, **fields):
         """The first line of the access log with these values. Workers write by turns: lines have no order."""
 

@@ -9,7 +9,7 @@ import unittest
 
 import requests
 
-from harness import GatehouseTest, config, route
+from harness import GatehouseTest, config, route, wait_until
 from http_peers import answer, chunk
 
 
@@ -99,7 +99,8 @@ class LoadGenerators(ClientTest):
         count = int(re.search(r"(\d+) requests in", out)[1])
         self.assertGreater(count, 100)
         # It ends in the middle of answers; those before it were counted.
-        self.assertGreaterEqual(gateway.metric("gatehouse_route_requests_total", **{"class": "2xx"}), count)
+        wait_until(lambda: gateway.metric("gatehouse_route_requests_total", **{"class": "2xx"}) >= count,
+                   f"{count} requests to be counted")
 
     def test_h2load_in_http1_mode(self):
         self.need("h2load")
