@@ -296,7 +296,9 @@ absl::Status LogFormat::Finish() {
                                        kMaxFields, kMaxLiterals));
   }
   const size_t around = texts * kAroundValue + fixed + literals + kSlack;
-  CHECK(around + texts * kWorstExpansion <= kMaxLine);
+  if (around + texts * kWorstExpansion > kMaxLine) {
+    return InvalidArgument("its lines could be longer than 16 KiB: use fewer variables");
+  }
   short_value_ = texts == 0 ? 0 : (kMaxLine - around) / (texts * kWorstExpansion);
   return absl::OkStatus();
 }

@@ -172,6 +172,12 @@ TEST(LogFormatTest, Errors) {
             "field 'a': unknown variable 'paht'; did you mean 'path'?");
 }
 
+TEST(LogFormatTest, APatternThatCouldOutgrowTheLineIsAnError) {
+  std::string flags;
+  for (int i = 0; i < 200; ++i) flags += "$(flags)";
+  EXPECT_THAT(Error(flags), HasSubstr("16 KiB"));
+}
+
 TEST(LogFormatTest, EveryVariableWorks) {
   const LogRecord record = Sample();
   for (const std::string_view name : LogFormat::VariableNames()) {
