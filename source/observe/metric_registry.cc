@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::string_view kReplacement = "\xef\xbf\xbd";
 constexpr std::string_view kOverflowLabel = "_other";
+constexpr uint32_t kKeptForNewGroups = 4096;
 
 // name="value", escaped as the exposition format asks.
 void AppendLabel(std::string& out, std::string_view name, std::string_view value) {
@@ -120,8 +121,10 @@ std::optional<uint32_t> MetricRegistry::PlaceInstance(MetricGroup& group) {
     group.free.pop_back();
     return index;
   }
-  if (slots_ + group.slots > CounterBlock::kMaxSlots ||
-      histograms_ + group.histograms >
+  // A group that comes when the others have filled the blocks finds room for its first instance.
+  const uint32_t kept = group.instances.empty() ? 0 : kKeptForNewGroups;
+  if (slots_ + group.slots + kept > CounterBlock::kMaxSlots ||
+      histograms_ + group.histograms + kept >
           CounterBlock::kHistogramChunkSlots * CounterBlock::kMaxChunks) {
     return std::nullopt;
   }

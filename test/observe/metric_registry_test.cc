@@ -156,6 +156,30 @@ TEST(MetricRegistryTest, GrowsOverManyChunks) {
 
 // Main adds and releases label sets and scrapes while workers count; ids are handed over by atomics
 // as a snapshot would.
+struct ManyHistograms {
+  static constexpr const char* kGroup = "many";
+  static constexpr std::array<const char*, 1> kLabels = {"name"};
+  std::array<HistogramId, 4000> ids;
+  template <typename Visitor>
+  void Visit(Visitor& visit) {
+    for (HistogramId& id : ids) visit(id, "gatehouse_many_seconds", "Many.");
+  }
+};
+
+TEST(MetricRegistryTest, AGroupThatComesWhenAllSlotsAreTakenHasRoomForItsOverflow) {
+  MetricRegistry registry({.max_label_sets = 100'000});
+  std::vector<MetricHandle<ManyHistograms>> handles;
+  const auto overflowed = [&] { return registry.groups().front()->overflowed; };
+  while (handles.empty() || overflowed() == 0) {
+    handles.push_back(registry.Acquire<ManyHistograms>({std::to_string(handles.size())}));
+    ASSERT_LT(handles.size(), 1000u);
+  }
+  auto late = registry.Acquire<RouteMetrics>({"table", "route"});
+  CounterBlock& block = *registry.NewBlock();
+  block.Add(late->timeouts, 3);
+  EXPECT_EQ(registry.Total(late->timeouts), 3u);
+}
+
 TEST(MetricRegistryTest, WorkersCountWhileMainGrowsAndReads) {
   constexpr int kWorkers = 3;
   constexpr int kRounds = 40;
