@@ -224,6 +224,8 @@ void DnsTracker::WhenResolved(Duration deadline, std::function<void()> done) {
 
 bool DnsTracker::resolved() const {
   for (const auto& [generation, watched] : watched_) {
+    // Its names may be known from another cluster, but its endpoints are not there yet.
+    if (watched->fresh) return false;
     for (const std::shared_ptr<Name>& name : watched->names) {
       if (!name->answered) return false;
     }

@@ -57,7 +57,7 @@ class DnsTracker {
   // Calls `done` once, from the loop, as soon as every name that is watched now has been answered
   // (well or not), or after `deadline`. A later call replaces an earlier one, whose `done` is lost.
   void WhenResolved(Duration deadline, std::function<void()> done);
-  // Every name of every watched cluster has been answered.
+  // Every name of every watched cluster has been answered, and what came of it published.
   [[nodiscard]] bool resolved() const;
 
   // The set published last, or null. For admin, and for workers that come later.

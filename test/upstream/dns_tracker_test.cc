@@ -111,6 +111,23 @@ TEST_F(DnsTrackerTest, AsksAgainWhenTheTtlIsOverAndPublishesChangesOnly) {
   EXPECT_EQ((*sets_[1])[0].endpoint, (*sets_[0])[1].endpoint);
 }
 
+// A reload that changes an option of a cluster must not serve it without its endpoints.
+TEST_F(DnsTrackerTest, AClusterWhoseNameIsKnownIsResolvedWhenItsEndpointsArePublished) {
+  dns_.Answer("users.test", {"10.0.0.1"}, 30);
+  Watch(Make("users", {{"users.test", 80, 1}}));
+  const auto changed = Make("users", {{"users.test", 80, 1}}, kSecond, /*max_idle=*/7);
+  tracker_.WatchOnly({changed});
+  EXPECT_FALSE(tracker_.resolved());
+  EXPECT_EQ(tracker_.EndpointsOf(changed->key()), nullptr);
+  bool done = false;
+  tracker_.WhenResolved(kSecond, [&] {
+    done = true;
+    EXPECT_NE(tracker_.EndpointsOf(changed->key()), nullptr);
+  });
+  ASSERT_TRUE(Until([&] { return done; }));
+  EXPECT_TRUE(tracker_.resolved());
+}
+
 TEST_F(DnsTrackerTest, TtlIsBounded) {
   dns_.Answer("short.test", {"10.0.0.1"}, 0);
   dns_.Answer("long.test", {"10.0.0.1"}, 86400);
