@@ -1,8 +1,17 @@
 #include "source/server/admin.h"
 
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "source/http/normalize.h"
 #include "source/net/transport.h"
@@ -106,6 +115,48 @@ http::H1ServerOptions AdminOptions() {
   return options;
 }
 
+constexpr std::string_view kUnixPrefix = "unix:";
+constexpr int kBacklog = 64;
+
+// Takes the place of the socket that a process which is gone has left, and of nothing else. Null,
+// or why the path cannot be listened at.
+const char* MakeRoom(const sockaddr_un& address) {
+  struct stat there{};
+  if (lstat(address.sun_path, &there) != 0) return nullptr;
+  if (!S_ISSOCK(there.st_mode)) return "something else than a socket is there";
+  const int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const bool alive = probe >= 0 && (connect(probe, reinterpret_cast<const sockaddr*>(&address),
+                                            sizeof(address)) == 0 ||
+                                    errno == EAGAIN);
+  if (probe >= 0) close(probe);
+  if (alive) return "another process listens there";
+  unlink(address.sun_path);
+  return nullptr;
+}
+
+absl::StatusOr<int> OpenUnixSocket(std::string_view path) {
+  sockaddr_un address{};
+  if (path.size() >= sizeof(address.sun_path)) {
+    return InvalidArgument(
+        fmt::format("admin.address: \"{}\" is too long for a unix socket", path));
+  }
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const auto failed = [path](const char* why) {
+    return Unavailable(fmt::format("admin: cannot listen on {}: {}", path, why));
+  };
+  if (const char* why = MakeRoom(address)) return failed(why);
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return failed(std::strerror(errno));
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
+      listen(fd, kBacklog) != 0) {
+    const int error = errno;
+    close(fd);
+    return failed(std::strerror(error));
+  }
+  return fd;
+}
+
 // "localhost", an address, or no Host at all.
 bool IsLocalName(std::string_view authority, Arena& arena) {
   if (authority.empty()) return true;
@@ -117,6 +168,35 @@ bool IsLocalName(std::string_view authority, Arena& arena) {
 }
 
 }  // namespace
+
+absl::StatusOr<int> OpenAdminSocket(const std::string& address) {
+  if (address.starts_with(kUnixPrefix)) {
+    return OpenUnixSocket(std::string_view(address).substr(kUnixPrefix.size()));
+  }
+  const absl::StatusOr<net::Address> where = net::Address::Parse(address);
+  if (!where.ok()) return where.status();
+  // Without SO_REUSEPORT: a second gateway on the same config is an error, not a surprise.
+  absl::StatusOr<int> fd = net::OpenListenSocket(*where, kBacklog, /*reuse_port=*/false);
+  if (!fd.ok()) return Unavailable(fmt::format("admin: {}", MessageOf(fd.status())));
+  return fd;
+}
+
+bool IsAdminSocket(int fd, const std::string& address) {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof(storage);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size) != 0) return false;
+  if (address.starts_with(kUnixPrefix)) {
+    sockaddr_un there{};  // ends in zeros, which the kernel may leave out
+    if (storage.ss_family != AF_UNIX) return false;
+    std::memcpy(&there, &storage, std::min<size_t>(size, sizeof(there)));
+    return address.substr(kUnixPrefix.size()) == there.sun_path;
+  }
+  const absl::StatusOr<net::Address> asked = net::Address::Parse(address);
+  if (!asked.ok() || asked->family() != storage.ss_family) return false;
+  const net::Address there(reinterpret_cast<const sockaddr*>(&storage));
+  // Any port will do where any was asked for.
+  return there.ip() == asked->ip() && (asked->port() == 0 || asked->port() == there.port());
+}
 
 Admin::Admin(net::Loop& loop, int fd, Handler handler)
     : loop_(loop), handler_(std::move(handler)), options_(AdminOptions()) {

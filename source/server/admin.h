@@ -19,6 +19,11 @@
 
 namespace gatehouse::server {
 
+// A listening socket for an admin address of a config: host:port (numbers) or unix:/path.
+[[nodiscard]] absl::StatusOr<int> OpenAdminSocket(const std::string& address);
+// Whether a listening socket is there already: one that a process before this one has opened.
+[[nodiscard]] bool IsAdminSocket(int fd, const std::string& address);
+
 struct AdminReply {
   uint16_t status = 200;
   std::string content_type = "text/plain; charset=utf-8";

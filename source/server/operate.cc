@@ -1,12 +1,8 @@
 // What the admin address shows. See server.h.
 #include <dirent.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
@@ -48,49 +44,28 @@ int64_t ResidentBytes() {
   return got == 2 ? int64_t{resident} * sysconf(_SC_PAGESIZE) : 0;
 }
 
-absl::StatusOr<int> OpenUnixSocket(const std::string& path) {
-  sockaddr_un address{};
-  if (path.size() >= sizeof(address.sun_path)) {
-    return InvalidArgument(
-        fmt::format("admin.address: \"{}\" is too long for a unix socket", path));
-  }
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.data(), path.size());
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  unlink(path.c_str());
-  if (fd < 0 || bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
-      listen(fd, 64) != 0) {
-    const int error = errno;
-    if (fd >= 0) close(fd);
-    return Unavailable(fmt::format("admin: cannot listen on {}: {}", path, std::strerror(error)));
-  }
-  return fd;
-}
-
 }  // namespace
 
 absl::Status Server::OpenAdmin() {
   if (settings_.admin_address == "off") return absl::OkStatus();
-  int fd = -1;
-  std::vector<int> taken;
-  if (takeover_ != nullptr) taken = takeover_->Take("admin");
-  if (!taken.empty()) {
-    fd = taken.front();
-  } else if (settings_.admin_address.starts_with(kUnixPrefix)) {
-    absl::StatusOr<int> opened = OpenUnixSocket(settings_.admin_address.substr(kUnixPrefix.size()));
-    if (!opened.ok()) return opened.status();
-    fd = *opened;
-  } else {
-    absl::StatusOr<net::Address> address = net::Address::Parse(settings_.admin_address);
-    if (!address.ok()) return address.status();
-    absl::StatusOr<int> opened = net::OpenListenSocket(*address, 64, /*reuse_port=*/false);
-    if (!opened.ok()) {
-      return Unavailable(fmt::format("admin: {}", MessageOf(opened.status())));
+  int admin = -1;
+  if (takeover_ != nullptr) {
+    // With another address in its config, the process before keeps its own to its end.
+    for (int fd : takeover_->Take("admin")) {
+      if (admin < 0 && IsAdminSocket(fd, settings_.admin_address)) {
+        admin = fd;
+      } else {
+        close(fd);
+      }
     }
-    fd = *opened;
+  }
+  if (admin < 0) {
+    const absl::StatusOr<int> opened = OpenAdminSocket(settings_.admin_address);
+    if (!opened.ok()) return opened.status();
+    admin = *opened;
   }
   admin_ = std::make_unique<Admin>(
-      loop_, fd, [this](http::Method method, std::string_view path, std::string_view query) {
+      loop_, admin, [this](http::Method method, std::string_view path, std::string_view query) {
         return OnAdmin(method, path, query);
       });
   return absl::OkStatus();

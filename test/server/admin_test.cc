@@ -3,6 +3,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
@@ -167,6 +170,59 @@ TEST_F(AdminTest, OnceItStopsAcceptingWhatIsUnderWayGoesOn) {
   const int refused = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   EXPECT_NE(connect(refused, address_.raw(), address_.raw_size()), 0);
   close(refused);
+}
+
+class AdminSocketTest : public ::testing::Test {
+ protected:
+  AdminSocketTest() {
+    std::string pattern = "/tmp/adminXXXXXX";  // short: a unix socket's path has 107 bytes
+    folder_ = mkdtemp(pattern.data());
+    path_ = folder_ + "/admin.sock";
+  }
+  ~AdminSocketTest() override { std::filesystem::remove_all(folder_); }
+  static std::string ErrorOf(const std::string& address) {
+    const absl::StatusOr<int> fd = OpenAdminSocket(address);
+    if (fd.ok()) close(*fd);
+    return std::string(fd.status().message());
+  }
+
+  std::string folder_;
+  std::string path_;
+};
+
+TEST_F(AdminSocketTest, ASocketThatIsLeftOverIsReplaced) {
+  close(*OpenAdminSocket("unix:" + path_));
+  ASSERT_TRUE(std::filesystem::exists(path_));
+  EXPECT_EQ(ErrorOf("unix:" + path_), "");
+}
+
+TEST_F(AdminSocketTest, ASocketThatIsInUseStays) {
+  const int fd = *OpenAdminSocket("unix:" + path_);
+  EXPECT_NE(ErrorOf("unix:" + path_).find("another process listens there"), std::string::npos);
+  EXPECT_TRUE(std::filesystem::exists(path_));
+  close(fd);
+}
+
+TEST_F(AdminSocketTest, AFileIsNotReplaced) {
+  std::ofstream(path_) << "precious";
+  EXPECT_NE(ErrorOf("unix:" + path_).find("something else"), std::string::npos);
+  EXPECT_EQ(std::filesystem::file_size(path_), 8u);
+}
+
+TEST_F(AdminSocketTest, KnowsItsAddress) {
+  const int local = *OpenAdminSocket("unix:" + path_);
+  EXPECT_TRUE(IsAdminSocket(local, "unix:" + path_));
+  EXPECT_FALSE(IsAdminSocket(local, "unix:" + path_ + "2"));
+  EXPECT_FALSE(IsAdminSocket(local, "127.0.0.1:9901"));
+  const int tcp = *OpenAdminSocket("127.0.0.1:0");
+  EXPECT_TRUE(IsAdminSocket(tcp, "127.0.0.1:0"));
+  EXPECT_TRUE(IsAdminSocket(tcp, net::LocalAddress(tcp).ToString()));
+  EXPECT_FALSE(IsAdminSocket(tcp, "127.0.0.2:0"));
+  EXPECT_FALSE(IsAdminSocket(tcp, "127.0.0.1:1"));
+  EXPECT_FALSE(IsAdminSocket(tcp, "[::1]:0"));
+  EXPECT_FALSE(IsAdminSocket(tcp, "unix:" + path_));
+  close(local);
+  close(tcp);
 }
 
 }  // namespace
