@@ -86,23 +86,30 @@ ServingListener::ServingListener(Shard& shard, std::string name,
     : shard_(shard), name_(std::move(name)), counts_(std::move(counts)) {}
 
 ServingListener::~ServingListener() {
-  socket_.reset();
+  sockets_.clear();
   while (Downstream* connection = connections_.PopFront()) delete connection;
 }
 
-void ServingListener::Listen(int fd) {
-  if (socket_ != nullptr) socket_->AcceptAll();
-  socket_ = std::make_unique<net::ListenSocket>(
-      shard_.loop(), fd,
-      net::ListenSocket::Callbacks{this,
-                                   [](void* self, int client, const net::Address& peer) {
-                                     static_cast<ServingListener*>(self)->Accept(client, peer);
-                                   },
-                                   [](void* self) {
-                                     auto* listener = static_cast<ServingListener*>(self);
-                                     listener->shard_.counters().Add(
-                                         listener->config_->metrics->accept_failures);
-                                   }});
+void ServingListener::Listen(std::span<const int> fds) {
+  CloseSockets();
+  const net::ListenSocket::Callbacks callbacks = {
+      this,
+      [](void* self, int client, const net::Address& peer) {
+        static_cast<ServingListener*>(self)->Accept(client, peer);
+      },
+      [](void* self) {
+        auto* listener = static_cast<ServingListener*>(self);
+        listener->shard_.counters().Add(listener->config_->metrics->accept_failures);
+      }};
+  for (int fd : fds) {
+    sockets_.push_back(std::make_unique<net::ListenSocket>(shard_.loop(), fd, callbacks));
+  }
+}
+
+// Closing a socket would reset what waits in its queue.
+void ServingListener::CloseSockets() {
+  for (const auto& socket : sockets_) socket->AcceptAll();
+  sockets_.clear();
 }
 
 void ServingListener::Update(const config::Listener& config) {
@@ -120,9 +127,7 @@ void ServingListener::CloseAfterResponses() {
 }
 
 void ServingListener::Drain(Duration grace) {
-  // Closing the socket would reset what waits in its queue.
-  if (socket_ != nullptr) socket_->AcceptAll();
-  socket_.reset();
+  CloseSockets();
   draining_ = true;
   grace_ = grace;
   for (Downstream* connection = connections_.Front(); connection != nullptr;

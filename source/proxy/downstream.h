@@ -10,8 +10,10 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "source/base/intrusive_list.h"
 #include "source/config/snapshot.h"
@@ -57,8 +59,9 @@ class ServingListener {
   ServingListener(const ServingListener&) = delete;
   ServingListener& operator=(const ServingListener&) = delete;
 
-  // Takes the socket (non-blocking, listening) and starts to accept.
-  void Listen(int fd);
+  // Takes the sockets (non-blocking, listening) and accepts on them from now on, and on those
+  // before only what waits there.
+  void Listen(std::span<const int> fds);
   // From now on requests are served under this config of the shard's current snapshot.
   void Update(const config::Listener& config);
   // No new connections; those that are there drain: `grace` for idle ones.
@@ -73,7 +76,6 @@ class ServingListener {
   [[nodiscard]] const SnapshotPin& pin() const { return pin_; }
   [[nodiscard]] Shard& shard() { return shard_; }
   [[nodiscard]] size_t connections() const { return connection_count_; }
-  [[nodiscard]] int fd() const { return socket_ == nullptr ? -1 : socket_->fd(); }
 
   // Serves a connection whose transport is there already, unless a limit forbids it.
   void Serve(std::unique_ptr<net::Transport> transport, const net::Address& peer);
@@ -81,6 +83,7 @@ class ServingListener {
  private:
   friend class Downstream;
 
+  void CloseSockets();
   void Accept(int fd, const net::Address& peer);
   [[nodiscard]] bool Admit(const net::Address& peer);
   void Start(std::unique_ptr<net::Transport> transport, const net::Address& peer);
@@ -90,7 +93,8 @@ class ServingListener {
   std::shared_ptr<ListenerCounts> counts_;
   SnapshotPin pin_;
   const config::Listener* config_ = nullptr;
-  std::unique_ptr<net::ListenSocket> socket_;
+  // One, or several after an upgrade from a process with more workers.
+  std::vector<std::unique_ptr<net::ListenSocket>> sockets_;
   IntrusiveList<Downstream> connections_;
   size_t connection_count_ = 0;
   bool draining_ = false;

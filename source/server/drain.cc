@@ -27,7 +27,9 @@ void Server::StartDrain(std::string_view why, bool exit_when_done) {
     if (std::exchange(not_ready_, true)) return;
     Say(fmt::format("{}: not ready any more; responses close their connections", why));
     counters_->Set(server_metrics_->draining, 1);
-    for (const auto& worker : workers_) worker->Drain(/*stop_accepting=*/false, kIdleGrace);
+    for (const auto& worker : workers_) {
+      worker->Drain(/*stop_accepting=*/false, kIdleGrace, [] {});
+    }
     return;
   }
   if (exit_when_drained_) return;
@@ -39,16 +41,19 @@ void Server::StartDrain(std::string_view why, bool exit_when_done) {
                   shared_.connections.load(std::memory_order_relaxed),
                   settings_.drain_timeout.count() / 1'000'000));
   file_source_.reset();
+  if (offer_ != nullptr) offer_->Withdraw();
+  to_drain_ = workers_.size();
   for (const auto& worker : workers_) {
-    worker->Drain(/*stop_accepting=*/true, std::min(kIdleGrace, settings_.drain_timeout));
+    worker->Drain(/*stop_accepting=*/true, std::min(kIdleGrace, settings_.drain_timeout),
+                  [this] { --to_drain_; });
   }
   loop_.Arm(drain_timer_, kDrainTick);
 }
 
 void Server::DrainTick() {
-  // The workers have had a turn to close their sockets and count what waited in them.
   const uint32_t left = shared_.connections.load(std::memory_order_relaxed);
-  if (left == 0 || loop_.Now() >= drain_deadline_) {
+  // What waits in the sockets is counted only when each worker has emptied its own.
+  if ((left == 0 && to_drain_ == 0) || loop_.Now() >= drain_deadline_) {
     if (left > 0) Say(fmt::format("closing {} connection(s) that did not end in time", left));
     state_ = State::kStopping;
     loop_.Stop();

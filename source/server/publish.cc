@@ -1,6 +1,8 @@
 // From resources to what the workers serve. See server.h.
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <utility>
 
@@ -125,6 +127,18 @@ absl::Status Server::OpenSockets(const config::Snapshot& snapshot,
   return absl::OkStatus();
 }
 
+// Closes what was opened for a config that another one has replaced before it was served.
+void Server::DropUnused(std::vector<std::vector<NewSocket>>& opened) const {
+  for (std::vector<NewSocket>& of_worker : opened) {
+    std::erase_if(of_worker, [this](const NewSocket& socket) {
+      const auto at = sockets_.find(socket.listener);
+      const bool used = at != sockets_.end() && std::ranges::count(at->second.fds, socket.fd) > 0;
+      if (!used) close(socket.fd);
+      return !used;
+    });
+  }
+}
+
 // Makes everything ready that the snapshot needs; it is published when its names are resolved.
 absl::Status Server::Prepare(std::shared_ptr<const config::Snapshot> snapshot) {
   std::map<std::string, Sockets> sockets;
@@ -132,6 +146,7 @@ absl::Status Server::Prepare(std::shared_ptr<const config::Snapshot> snapshot) {
   absl::Status opened = OpenSockets(*snapshot, sockets, fresh);
   if (!opened.ok()) return opened;
   sockets_ = std::move(sockets);
+  DropUnused(fresh_);
   if (fresh_.size() < fresh.size()) fresh_.resize(fresh.size());
   for (size_t i = 0; i < fresh.size(); ++i) {
     fresh_[i].insert(fresh_[i].end(), fresh[i].begin(), fresh[i].end());
@@ -155,6 +170,7 @@ void Server::Publish() {
   counters_->Set(server_metrics_->config_version, static_cast<int64_t>(version));
   std::map<std::string, std::shared_ptr<proxy::ListenerCounts>> counts;
   for (const auto& [name, sockets] : sockets_) counts[name] = sockets.counts;
+  SetBacklogs();
   to_adopt_ = workers_.size();
   for (size_t i = 0; i < workers_.size(); ++i) {
     // Names that were resolved before this worker knew the cluster.
@@ -167,6 +183,15 @@ void Server::Publish() {
         workers_[i]->UpdateEndpoints(cluster->key(), std::move(set));
       }
     }
+  }
+}
+
+// Of sockets that were there before; listening again changes nothing else.
+void Server::SetBacklogs() const {
+  // While it drains, the sockets are closed or about to be.
+  if (state_ == State::kDraining || state_ == State::kStopping) return;
+  for (const auto& listener : current_->listeners) {
+    for (int fd : sockets_.at(listener->name).fds) listen(fd, listener->backlog);
   }
 }
 

@@ -74,6 +74,8 @@ int Server::Start() {
   pthread_sigmask(SIG_BLOCK, &handled, nullptr);
   signal(SIGPIPE, SIG_IGN);
 
+  // First, so that no change after the load is missed.
+  WatchConfig();
   config::LoadedBootstrap loaded = config::LoadBootstrap(options_.config_path);
   if (!loaded.errors.ok()) {
     std::fputs(AllErrors(loaded.errors).c_str(), stderr);
@@ -89,8 +91,7 @@ int Server::Start() {
                 UINT32_MAX, files > 2 * kFdReserve ? files - kFdReserve : files / 2));
   metrics_.set_max_label_sets(settings_.max_series_per_family);
   server_metrics_ = metrics_.Acquire<observe::ServerMetrics>({});
-  node_metrics_ =
-      metrics_.Acquire<observe::NodeMetrics>({settings_.node_id, settings_.node_group});
+  node_metrics_ = metrics_.Acquire<observe::NodeMetrics>({settings_.node_id, settings_.node_group});
   counters_->Set(node_metrics_->node, 1);
   counters_->Set(server_metrics_->workers, settings_.workers);
   counters_->Set(server_metrics_->max_fds, static_cast<int64_t>(files));
@@ -123,16 +124,6 @@ int Server::Start() {
   WatchSignals();
   opened = Prepare(std::move(built.snapshot));
   if (!opened.ok()) return give_up(opened, kExitEnvironment);
-  if (options_.watch) {
-    absl::StatusOr<std::unique_ptr<xds::FileSource>> source = xds::FileSource::Watch(
-        loop_, options_.config_path, [this] { Reload("the file has changed"); });
-    // A gateway that cannot watch still serves.
-    if (source.ok()) {
-      file_source_ = *std::move(source);
-    } else {
-      Say(MessageOf(source.status()));
-    }
-  }
   return kExitOk;
 }
 
@@ -148,6 +139,18 @@ void Server::StartWorkers() {
     workers_.push_back(std::make_unique<Worker>(i, *metrics_.NewBlock(), environment));
   }
   for (const auto& worker : workers_) worker->Start();
+}
+
+void Server::WatchConfig() {
+  if (!options_.watch) return;
+  absl::StatusOr<std::unique_ptr<xds::FileSource>> source = xds::FileSource::Watch(
+      loop_, options_.config_path, [this] { Reload("the file has changed"); });
+  // A gateway that cannot watch still serves.
+  if (source.ok()) {
+    file_source_ = *std::move(source);
+  } else {
+    Say(MessageOf(source.status()));
+  }
 }
 
 void Server::WatchSignals() {
@@ -182,10 +185,15 @@ void Server::RequestStop() {
 }
 
 void Server::RequestStopNow() {
-  if (state_ == State::kDraining && exit_when_drained_) {
+  // Not when it drains because of an upgrade: then this is the first time.
+  if (std::exchange(told_to_stop_, true)) {
     Say("told to stop again: closing what is left");
     state_ = State::kStopping;
     loop_.Stop();
+    return;
+  }
+  if (exit_when_drained_) {
+    Say("told to stop: it drains already; told once more, it closes what is left");
     return;
   }
   StartDrain("told to stop", /*exit_when_done=*/true);

@@ -76,6 +76,7 @@ class Server {
   // server.cc
   [[nodiscard]] int Start();
   void StartWorkers();
+  void WatchConfig();
   void WatchSignals();
   void OnSignal();
   void RequestStopNow();
@@ -88,6 +89,8 @@ class Server {
                                          std::vector<std::vector<NewSocket>>& fresh);
   [[nodiscard]] absl::Status OpenListener(const config::Listener& listener, Sockets& sockets);
   [[nodiscard]] absl::Status Prepare(std::shared_ptr<const config::Snapshot> snapshot);
+  void DropUnused(std::vector<std::vector<NewSocket>>& opened) const;
+  void SetBacklogs() const;
   void Publish();
   void OnAdopted(uint64_t version);
   [[nodiscard]] std::string AllErrors(const config::ErrorList& of_text) const;
@@ -141,7 +144,9 @@ class Server {
   TimePoint drain_deadline_ = kNever;
   uint64_t version_ = 0;
   size_t to_adopt_ = 0;
+  size_t to_drain_ = 0;  // workers that have not begun to drain
   State state_ = State::kStarting;
+  bool told_to_stop_ = false;
   bool exit_when_drained_ = false;
   bool last_load_valid_ = true;
   bool not_ready_ = false;  // by POST /drain

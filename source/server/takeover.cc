@@ -156,17 +156,27 @@ absl::StatusOr<std::unique_ptr<TakeoverOffer>> TakeoverOffer::Open(net::Loop& lo
 
 TakeoverOffer::TakeoverOffer(net::Loop& loop, std::string path, int fd, Callbacks callbacks)
     : loop_(loop), path_(std::move(path)), fd_(fd), callbacks_(std::move(callbacks)) {
+  // When this fails, nothing is like it: the path stays.
+  if (stat(path_.c_str(), &own_) != 0) own_ = {};
   events_ = std::make_unique<net::FdEvents>(
       loop_, fd_, this,
       [](void* self, net::Ready) { static_cast<TakeoverOffer*>(self)->OnConnection(); },
       net::FdEvents::Trigger::kLevelRead);
 }
 
-TakeoverOffer::~TakeoverOffer() {
+TakeoverOffer::~TakeoverOffer() { Withdraw(); }
+
+void TakeoverOffer::Withdraw() {
   DropPeer();
   events_.reset();
-  if (!replaced_) unlink(path_.c_str());
-  close(fd_);
+  if (fd_ < 0) return;
+  // While the socket is open, no other file can have its number.
+  struct stat there{};
+  if (stat(path_.c_str(), &there) == 0 && there.st_dev == own_.st_dev &&
+      there.st_ino == own_.st_ino) {
+    unlink(path_.c_str());
+  }
+  close(std::exchange(fd_, -1));
 }
 
 void TakeoverOffer::OnConnection() {
@@ -233,7 +243,7 @@ void TakeoverOffer::OnAnswer() {
   const bool ready = got == 5 && std::memcmp(answer, "ready", 5) == 0;
   DropPeer();
   if (!ready) return;  // the new process gave up: nothing has changed
-  replaced_ = true;
+  Withdraw();
   callbacks_.replaced();
 }
 

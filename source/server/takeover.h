@@ -11,6 +11,8 @@
 //   TakeoverOffer offer(loop, path, ...);                           // for the next one
 #pragma once
 
+#include <sys/stat.h>
+
 #include <functional>
 #include <map>
 #include <memory>
@@ -63,6 +65,10 @@ class TakeoverOffer {
   TakeoverOffer(const TakeoverOffer&) = delete;
   TakeoverOffer& operator=(const TakeoverOffer&) = delete;
 
+  // No more: the sockets are about to close, and their numbers to become others'. Who asks from now
+  // on finds nobody. Also from a callback, and again.
+  void Withdraw();
+
  private:
   TakeoverOffer(net::Loop& loop, std::string path, int fd, Callbacks callbacks);
   void OnConnection();
@@ -73,6 +79,7 @@ class TakeoverOffer {
 
   net::Loop& loop_;
   std::string path_;
+  struct stat own_{};  // the socket at `path_`, until a new process puts its own there
   int fd_;
   Callbacks callbacks_;
   std::unique_ptr<net::FdEvents> events_;
@@ -80,7 +87,6 @@ class TakeoverOffer {
   // Where to go on with the list for the peer.
   std::string next_address_;
   size_t next_socket_ = 0;
-  bool replaced_ = false;  // the path belongs to the new process
   std::unique_ptr<net::FdEvents> peer_events_;
 };
 

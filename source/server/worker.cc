@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <string_view>
 
 namespace gatehouse::server {
 namespace {
@@ -78,14 +79,15 @@ void Worker::AdoptNow(std::shared_ptr<const config::Snapshot> snapshot,
     }
     serving->Update(*listener);
   }
+  std::map<std::string_view, std::vector<int>> by_listener;
   for (const NewSocket& socket : sockets) {
-    auto it = listeners_.find(socket.listener);
-    if (it == listeners_.end() || !accepting_) {
-      close(socket.fd);
+    if (listeners_.contains(socket.listener) && accepting_) {
+      by_listener[socket.listener].push_back(socket.fd);
     } else {
-      it->second->Listen(socket.fd);
+      close(socket.fd);
     }
   }
+  for (const auto& [name, fds] : by_listener) listeners_.find(name)->second->Listen(fds);
 }
 
 void Worker::UpdateEndpoints(upstream::ClusterKey key,
@@ -95,15 +97,14 @@ void Worker::UpdateEndpoints(upstream::ClusterKey key,
   });
 }
 
-void Worker::Drain(bool stop_accepting, Duration grace) {
-  loop_.Post([this, stop_accepting, grace] {
+void Worker::Drain(bool stop_accepting, Duration grace, std::function<void()> begun) {
+  loop_.Post([this, stop_accepting, grace, begun = std::move(begun)]() mutable {
     shard_.set_draining();
-    if (!stop_accepting) {
-      for (auto& [unused, listener] : listeners_) listener->CloseAfterResponses();
-      return;
+    if (stop_accepting) accepting_ = false;
+    for (auto& [unused, listener] : listeners_) {
+      stop_accepting ? listener->Drain(grace) : listener->CloseAfterResponses();
     }
-    accepting_ = false;
-    for (auto& [unused, listener] : listeners_) listener->Drain(grace);
+    main_.Post(std::move(begun));
   });
 }
 

@@ -49,8 +49,8 @@ class Worker {
   void UpdateEndpoints(upstream::ClusterKey key,
                        std::shared_ptr<const upstream::EndpointSet> endpoints);
   // Responses say Connection: close. With `stop_accepting`, sockets are closed once what waits in
-  // them has been accepted, and idle connections get `grace`.
-  void Drain(bool stop_accepting, Duration grace);
+  // them has been accepted, and idle connections get `grace`. `begun` then runs on main.
+  void Drain(bool stop_accepting, Duration grace, std::function<void()> begun);
   // Ends what is left and the thread.
   void Stop();
   void Join();
@@ -70,7 +70,7 @@ class Worker {
   const observe::ServerMetrics& metrics_;
   net::Loop loop_;
   proxy::Shard shard_;
-  std::map<std::string, std::unique_ptr<proxy::ServingListener>> listeners_;
+  std::map<std::string, std::unique_ptr<proxy::ServingListener>, std::less<>> listeners_;
   // Out of the config, until their last connection has ended.
   std::vector<std::unique_ptr<proxy::ServingListener>> leaving_;
   bool accepting_ = true;

@@ -178,7 +178,7 @@ class SteadyStateTest : public testing::Test {
     const absl::StatusOr<int> fd = net::OpenListenSocket(*net::Address::Parse("127.0.0.1:0"), 64);
     CHECK(fd.ok());
     gateway_ = net::LocalAddress(*fd);
-    bench_.listener().Listen(*fd);
+    bench_.listener().Listen({&*fd, 1});
     if (const char* stacks = std::getenv("GATEHOUSE_HEAP_STACKS"))
       stacks_ = std::strtoul(stacks, nullptr, 10);
   }

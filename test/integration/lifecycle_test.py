@@ -258,6 +258,41 @@ class Upgrade(Lifecycle):
         self.assertEqual(new.metric("gatehouse_server_workers"), 1)
 
 
+    def test_fewer_workers_and_then_another_upgrade(self):
+        """One worker serves the sockets of four, and they are all there to be handed over again."""
+        gateway = self.upgradable(workers=4)
+        with open(gateway.path, encoding="utf-8") as file:
+            fewer = file.read().replace('"workers": 4', '"workers": 1')
+        for settings in (fewer, fewer):
+            new = self.successor(gateway, settings)
+            self.assertEqual(gateway.wait_exit(), 0, gateway.stderr)
+            gateway = new
+            # Enough for each of the sockets to have some.
+            for _ in range(40):
+                with Client(gateway.address) as client:
+                    self.assertEqual(client.ask(headers=["Connection: close"]).status, 200)
+
+    def test_the_admin_address_may_change_too(self):
+        gateway = self.upgradable()
+        with open(gateway.path, encoding="utf-8") as file:
+            moved = file.read().replace("127.0.0.1:0", "127.0.0.2:0", 1)
+        self.assertIn("127.0.0.2:0", moved.split("listeners")[0])
+        new = self.successor(gateway, moved)
+        self.assertEqual(new.admin[0], "127.0.0.2")
+        self.assertEqual(gateway.wait_exit(), 0)
+
+    def test_one_signal_does_not_hurry_a_process_that_has_been_replaced(self):
+        gateway = self.upgradable()
+        client = self.hold(gateway)
+        self.successor(gateway)
+        wait_until(lambda: "a new process has taken over" in gateway.stderr, "the hand-over")
+        gateway.process.terminate()
+        wait_until(lambda: "told to stop" in gateway.stderr, "the signal")
+        self.held.go.set()
+        self.assertEqual(client.response().status, 200)
+        self.assertEqual(gateway.wait_exit(), 0)
+
+
 class ReloadUnderLoad(Lifecycle):
     def test_a_hundred_reloads_lose_nothing(self):
         gateway = self.start()

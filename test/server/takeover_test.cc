@@ -204,6 +204,41 @@ TEST_F(TakeoverTest, ThePathBelongsToTheNewProcessOnceItIsReady) {
   EXPECT_FALSE(std::filesystem::exists(path_));
 }
 
+TEST_F(TakeoverTest, WhoHasWithdrawnIsNobody) {
+  offered_["a"] = {Listen()};
+  StartOld();
+  std::unique_ptr<Takeover> first = Ask();
+  ASSERT_NE(first, nullptr);
+  loop_.Post([this] { offer_->Withdraw(); });
+  WaitForOld();
+  EXPECT_FALSE(std::filesystem::exists(path_));
+  EXPECT_EQ(Ask(), nullptr);
+  first->TellReady();
+  WaitForOld();
+  EXPECT_EQ(replaced_, 0);
+}
+
+// Its sockets are closed by then, and their numbers are clients'.
+TEST_F(TakeoverTest, WhoHasBeenReplacedOffersNothing) {
+  offered_["a"] = {Listen()};
+  StartOld();
+  std::unique_ptr<Takeover> takeover = Ask();
+  ASSERT_NE(takeover, nullptr);
+  takeover->TellReady();
+  while (replaced_ == 0) std::this_thread::yield();
+  EXPECT_EQ(Ask(), nullptr);
+}
+
+TEST_F(TakeoverTest, ThePathOfAnotherProcessStays) {
+  StartOld();
+  net::Loop new_loop(clock_);
+  absl::StatusOr<std::unique_ptr<TakeoverOffer>> next =
+      TakeoverOffer::Open(new_loop, path_, {[] { return SocketSet(); }, [] {}});
+  ASSERT_TRUE(next.ok()) << next.status();
+  StopOld();  // before it has heard of the new one
+  EXPECT_TRUE(std::filesystem::exists(path_));
+}
+
 TEST_F(TakeoverTest, APathThatIsTooLongOrNowhereSaysSo) {
   const std::string longer = "/tmp/" + std::string(200, 'x');
   EXPECT_NE(Takeover::Ask(longer).status().message().find("too long"), std::string::npos);
