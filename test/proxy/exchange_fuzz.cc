@@ -152,7 +152,8 @@ class Run {
       case 11:
         return client.FailWrite(script_.Next() % 8);
       case 12:
-        return client.set_read_piece(size_t{1} + script_.Next());
+        // Not byte by byte: half a megabyte may follow.
+        return client.set_read_piece(size_t{16} + size_t{16} * script_.Next());
       case 13: {
         // A request that comes in two pieces.
         const std::string_view request = kRequests[script_.Next() % std::size(kRequests)];
