@@ -7,6 +7,7 @@
 #include "api/gatehouse/v1/bootstrap.pb.h"
 #include "fmt/format.h"
 #include "source/config/field.h"
+#include "source/config/text_scalars.h"
 #include "source/net/address.h"
 
 namespace gatehouse::config {
@@ -52,6 +53,11 @@ Settings ReadSettings(const v1::Bootstrap& bootstrap, const SourceMap& source, E
       ReadSize(bootstrap.overload().max_buffer_bytes(),
                {.fallback = settings.max_buffer_bytes, .min = kMinBuffers, .max = INT64_MAX},
                root.Below("overload.max_buffer_bytes"));
+  if (settings.max_buffer_bytes < settings.workers * kMinWorkerBuffers) {
+    root.Below("overload.max_buffer_bytes")
+        .Error(fmt::format("is less than {} for each of {} workers", FormatSize(kMinWorkerBuffers),
+                           settings.workers));
+  }
   settings.drain_timeout = ReadDuration(bootstrap.has_drain_timeout(), bootstrap.drain_timeout(),
                                         {.fallback = settings.drain_timeout, .zero_is_none = true},
                                         root.Below("drain_timeout"));

@@ -17,6 +17,9 @@ class Bootstrap;
 
 namespace gatehouse::config {
 
+// Of the buffers, the least that a worker can serve requests with.
+inline constexpr uint64_t kMinWorkerBuffers = uint64_t{256} << 10;
+
 struct Settings {
   std::string node_id;
   std::string node_group;

@@ -133,7 +133,9 @@ void Server::StartWorkers() {
       .clock = clock_,
       .metrics = *server_metrics_,
       .shared = shared_,
-      .slab_budget_bytes = static_cast<size_t>(settings_.max_buffer_bytes / settings_.workers),
+      // The number of cores may have divided it too finely.
+      .slab_budget_bytes = static_cast<size_t>(
+          std::max(settings_.max_buffer_bytes / settings_.workers, config::kMinWorkerBuffers)),
   };
   for (uint32_t i = 0; i < settings_.workers; ++i) {
     workers_.push_back(std::make_unique<Worker>(i, *metrics_.NewBlock(), environment));

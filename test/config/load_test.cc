@@ -52,6 +52,13 @@ TEST_F(LoadTest, SettingsHaveDefaults) {
   EXPECT_THAT(loaded.resources.clusters, SizeIs(1));
 }
 
+TEST_F(LoadTest, BuffersThatAreTooFewForTheWorkersAreAnError) {
+  const LoadedBootstrap loaded = LoadBootstrapText(
+      "workers: 5\nclusters: [{name: a}]\noverload: { max_buffer_bytes: 1MiB }", "x");
+  EXPECT_THAT(loaded.errors.ToString(),
+              HasSubstr("x:3: overload.max_buffer_bytes: is less than 256KiB for each of 5"));
+}
+
 TEST_F(LoadTest, SettingsAreRead) {
   const LoadedBootstrap loaded = LoadBootstrapText(R"(
 node: { id: edge-1, group: edge }
