@@ -35,6 +35,14 @@ absl::Status TooLong(const std::string& path) {
       "upgrade_socket: the path \"{}\" is too long for a unix socket (107 bytes)", path));
 }
 
+// The process behind a unix socket is of the same user, or root.
+bool IsTrusted(int fd) {
+  ucred who{};
+  socklen_t size = sizeof(who);
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 &&
+         (who.uid == geteuid() || who.uid == 0);
+}
+
 enum class Sent : uint8_t { kYes, kLater, kNever };
 
 Sent SendSockets(int fd, const std::string& text, const std::vector<int>& sockets) {
@@ -75,6 +83,10 @@ absl::StatusOr<std::unique_ptr<Takeover>> Takeover::Ask(const std::string& path)
         fmt::format("cannot reach the running gateway at {}: {}", path, std::strerror(error)));
   }
   std::unique_ptr<Takeover> takeover(new Takeover(fd));
+  // Who owned the listening sockets could take connections out of them.
+  if (!IsTrusted(fd)) {
+    return Unavailable(fmt::format("upgrade_socket: another user listens at {}", path));
+  }
   absl::Status received = takeover->Receive();
   if (!received.ok()) return received;
   return takeover;
@@ -182,11 +194,7 @@ void TakeoverOffer::Withdraw() {
 void TakeoverOffer::OnConnection() {
   const int peer = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (peer < 0) return;
-  ucred who{};
-  socklen_t size = sizeof(who);
-  const bool known = getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 &&
-                     (who.uid == geteuid() || who.uid == 0);
-  if (!known || peer_ >= 0) {
+  if (!IsTrusted(peer) || peer_ >= 0) {
     close(peer);
     return;
   }

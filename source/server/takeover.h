@@ -3,7 +3,7 @@
 //
 // The old process offers its sockets at a unix socket. The new one asks for them, starts to serve
 // on them, says so, and the old one drains and ends. If the new one fails before that, the old one
-// goes on as if nothing had happened. Only a process of the same user (or root) is answered.
+// goes on as if nothing had happened. Both talk only to a process of the same user, or root.
 //
 //   StatusOr<std::unique_ptr<Takeover>> old = Takeover::Ask(path);   // null: nobody there
 //   ... old->sockets ... serve ...

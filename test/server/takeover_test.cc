@@ -188,6 +188,22 @@ TEST_F(TakeoverTest, OnlyThisUserMayAsk) {
   EXPECT_EQ(file.st_mode & 0777, 0600u | S_IXUSR);
 }
 
+TEST_F(TakeoverTest, ASocketOfAnotherUserIsNotBelieved) {
+  constexpr uid_t kNobody = 65534;
+  std::filesystem::permissions(folder_, std::filesystem::perms::all);
+  const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, path_.c_str(), sizeof(address.sun_path) - 1);
+  if (seteuid(kNobody) != 0) GTEST_SKIP() << "only root can be somebody else";
+  const bool listens =
+      bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0 && listen(fd, 1) == 0;
+  ASSERT_EQ(seteuid(0), 0);
+  ASSERT_TRUE(listens);
+  EXPECT_NE(Takeover::Ask(path_).status().message().find("another user"), std::string::npos);
+  close(fd);
+}
+
 TEST_F(TakeoverTest, ThePathBelongsToTheNewProcessOnceItIsReady) {
   StartOld();
   std::unique_ptr<Takeover> takeover = Ask();
