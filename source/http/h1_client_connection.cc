@@ -328,6 +328,12 @@ bool H1ClientConnection::ReadMore(size_t limit) {
   const size_t before = reader_.buffered();
   switch (reader_.Fill(*transport_, limit)) {
     case net::IoStatus::kOk: {
+      if (request_bytes_sent_ == 0) {
+        // It came before the request went out, so it answers nothing that was asked here: what an
+        // origin said into an idle connection must not become the next client's response.
+        Fail(Error::Upstream(Error::What::kUpstreamReset, /*retryable=*/true));
+        return false;
+      }
       const size_t got = reader_.buffered() - before;
       response_bytes_ += got;
       if (state_ != State::kHead) reader_.NoteBodyRead(got);

@@ -115,6 +115,23 @@ TEST(H1ClientConnectionTest, AnIdleOriginHasNothingToSayButGoodbye) {
   }
 }
 
+// The next request and the bytes are seen in one turn: the request has not left yet.
+TEST(H1ClientConnectionTest, WhatWasSaidBeforeTheRequestIsNotItsResponse) {
+  H1ClientHarness origin;
+  origin.Get();
+  origin.Push(kOk);
+  origin.Detach();
+  ASSERT_EQ(origin.idles(), 1);
+  (void)origin.TakeRequest();
+  origin.Send("GET", "/");
+  origin.Push(kOk);
+  EXPECT_EQ(origin.log(), "");
+  EXPECT_EQ(origin.error().what, Error::What::kUpstreamReset);
+  EXPECT_TRUE(origin.error().retryable);
+  EXPECT_EQ(origin.TakeRequest(), "");
+  EXPECT_EQ(origin.closed(), 1);
+}
+
 TEST(H1ClientConnectionTest, AResponseWithoutLengthEndsWithTheConnection) {
   H1ClientHarness origin;
   origin.Get();

@@ -1,6 +1,8 @@
 """Origins that are down, slow, broken or rude: what the client gets, and what is tried again."""
 
 import contextlib
+import os
+import signal
 import socket
 import threading
 import unittest
@@ -8,6 +10,14 @@ from collections import Counter
 
 from harness import GatehouseTest, config, route, wait_until
 from http_peers import Closed, answer, chunk, free_port, request
+
+
+def thread_states(pid):
+    states = set()
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/stat", encoding="ascii") as file:
+            states.add(file.read().rpartition(")")[2].split()[0])
+    return states
 
 
 class UpstreamTest(GatehouseTest):
@@ -293,6 +303,35 @@ class BrokenResponses(UpstreamTest):
         for _ in range(5):
             self.assertEqual(self.ask(gateway).body, b"good")
             self.assertTrue(spoke.wait(60))
+            spoke.clear()
+
+    def test_a_response_that_was_sent_before_the_request(self):
+        """The worker finds the next request and the bytes in one turn, the request first."""
+        speak = threading.Event()
+        spoke = threading.Event()
+
+        def on_connection(connection):
+            connection.request()
+            connection.send(answer(200, b"good"))
+            speak.wait(60)
+            connection.send(answer(200, b"evil"))
+            spoke.set()
+            connection.take_all()
+
+        origin = self.origin(on_connection=on_connection)
+        gateway = self.to(origin.address)
+        client = self.client(gateway)
+        self.assertEqual(client.ask("/").body, b"good")
+        wait_until(lambda: gateway.metric("gatehouse_cluster_idle_connections") == 1)
+        gateway.signal(signal.SIGSTOP)
+        self.addCleanup(gateway.signal, signal.SIGCONT)
+        wait_until(lambda: thread_states(gateway.process.pid) == {"T"})
+        client.send(request("/"))
+        speak.set()
+        self.assertTrue(spoke.wait(60))
+        gateway.signal(signal.SIGCONT)
+        self.assertEqual(client.response().body, b"good")
+        self.assertEqual(origin.connections, 2)
 
 
 class Retries(UpstreamTest):
