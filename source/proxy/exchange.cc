@@ -151,7 +151,8 @@ Exchange::Outcome Exchange::SendRequest() {
   const upstream::Endpoint& endpoint = *attempt_.endpoint();
   last_endpoint_ = &endpoint;
   context_.facts().upstream_address = arena_.Copy(endpoint.text());
-  if (route_->host_from_endpoint) {
+  // A client of HTTP/1.0 may name no host; many origins refuse an empty one.
+  if (route_->host_from_endpoint || request_.authority.empty()) {
     request_.authority = context_.facts().upstream_address;
     request_.headers.Set(http::Name::kHost, request_.authority);
   }

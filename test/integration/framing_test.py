@@ -108,6 +108,8 @@ class Http10(FramingTest):
         self.assertNotIn("transfer-encoding", response)
         self.assertEqual(response.body, b"abc")
         self.assertTrue(client.at_end())
+        # An empty Host is refused by many origins.
+        self.assertEqual(self.origin_.requests[0].all("host"), [self.origin_.address])
 
     def test_keep_alive_when_asked_for(self):
         gateway = self.start()
