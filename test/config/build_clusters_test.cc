@@ -94,6 +94,7 @@ clusters:
       ElementsAre(HasSubstr("4: clusters[0].endpoints[0].address: "),
                   HasSubstr("4: clusters[0].endpoints[1].address: "),
                   HasSubstr("4: clusters[0].endpoints[2].address: "),
+                  HasSubstr("4: clusters[0].endpoints[3].address: \"a_b!:80\" is not host:port"),
                   "6: clusters[1].endpoints: all weights are 0, so none would get a request",
                   "7: clusters[1].connect_timeout: must be more than 0s",
                   "8: clusters[1].pool.idle_timeout: must be at least 1ms",
@@ -104,8 +105,8 @@ clusters:
                   "11: clusters[2].limits.max_headers: 100000 is not in the range of 1 to "
                   "10000"));
   // Found by the cluster itself, once the rest is right.
-  EXPECT_THAT(builder.Errors("clusters: [{name: a, endpoints: ['a_b!:80']}]"),
-              ElementsAre(HasSubstr("1: clusters[0].endpoints[0].address: 'a_b!' is neither")));
+  EXPECT_THAT(builder.Errors("clusters: [{name: a, endpoints: ['a..b:80']}]"),
+              ElementsAre(HasSubstr("1: clusters[0].endpoints[0].address: 'a..b' is neither")));
 }
 
 TEST(BuildClustersTest, EndpointsComeOnTheirOwn) {
