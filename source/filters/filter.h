@@ -4,8 +4,8 @@
 //   class ApiKey {
 //    public:
 //     static constexpr Hooks kHooks = Hooks::kRequestHeaders;      // checked against Call's
-//     methods static absl::StatusOr<ApiKey> Build(const api::ApiKey& config, BuildContext&
-//     context); struct Call {
+//     static absl::StatusOr<ApiKey> Build(const v1::ApiKey& config, BuildContext& build);
+//     struct Call {
 //       Verdict OnRequestHeaders(const ApiKey& filter, FilterContext& context) {
 //         auto key = context.request().Get(http::Name::kXApiKey);
 //         if (!key) return Reply{401, "missing_key", "An API key is needed."};
