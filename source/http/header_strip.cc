@@ -131,8 +131,8 @@ bool MayBeNamed(std::string_view option) {
   return !OwnedUnknown(option, kUntrusted);
 }
 
-// A real Connection names a handful. Each is looked for among all fields, so that thousands of them,
-// which fit a head, would keep a worker busy for a tenth of a second per request.
+// A real Connection names a handful. Each is looked for among all fields, so that thousands of
+// them, which fit a head, would keep a worker busy for a tenth of a second per request.
 constexpr int kMostOptions = 32;
 
 bool HasHopByHop(const HeaderMap& headers) {

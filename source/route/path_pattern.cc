@@ -16,8 +16,8 @@ namespace {
 using Kind = PathPattern::Kind;
 using Segment = PathPattern::Segment;
 
-// Requests are matched by their normalised path: a route that is written in another form would never
-// match. Empty, or what is wrong with the escapes and 8-bit characters.
+// Requests are matched by their normalised path: a route that is written in another form would
+// never match. Empty, or what is wrong with the escapes and 8-bit characters.
 std::string NotNormalised(std::string_view text) {
   std::string normal;
   for (size_t i = 0; i < text.size(); ++i) {

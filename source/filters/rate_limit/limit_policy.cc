@@ -117,8 +117,7 @@ absl::StatusOr<LimitPolicy> Read(const Config& config, std::string_view field, B
   absl::StatusOr<BucketSpec> read = SpecOf(config, field, build);
   absl::Status wrong = read.status();
   if (config.max_keys() > kMostKeys) {
-    wrong.Update(
-        build.Error(FieldOf(field, "max_keys"), fmt::format("is at most {}", kMostKeys)));
+    wrong.Update(build.Error(FieldOf(field, "max_keys"), fmt::format("is at most {}", kMostKeys)));
   }
   absl::StatusOr<LimitKey> key = LimitKey::Build(config.key(), FieldOf(field, "key"), build);
   wrong.Update(key.status());
