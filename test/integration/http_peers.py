@@ -182,12 +182,16 @@ class Connection:
 class Client(Connection):
     def __init__(self, address, receive_buffer=None, source=None):
         sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
-        if receive_buffer:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        if source:
-            sock.bind((source, 0))
-        sock.settimeout(PATIENCE)
-        sock.connect(address)
+        try:
+            if receive_buffer:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            if source:
+                sock.bind((source, 0))
+            sock.settimeout(PATIENCE)
+            sock.connect(address)
+        except OSError:
+            sock.close()
+            raise
         super().__init__(sock)
 
     def response(self, method="GET"):

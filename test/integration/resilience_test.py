@@ -23,7 +23,7 @@ class ResilienceTest(GatehouseTest):
     def start(self, handler=None, **options):
         self.target = self.origin(handler, **options.pop("origin", {}))
         return self.gateway(config([route("all", "/", "origin")], {"origin": self.target.address},
-                                   **options.pop("top", {})), **options)
+                                   options.pop("listener", None), **options.pop("top", {})), **options)
 
     def assert_served(self, gateway, times=5):
         for _ in range(times):
@@ -47,7 +47,8 @@ class Crowds(ResilienceTest):
 
     def test_idle_connections(self):
         count = 10_000 if raise_file_limit(10_200) else 1000
-        gateway = self.start()
+        # All of them connect before the first one asks.
+        gateway = self.start(listener={"timeouts": {"request_header": "5m", "keep_alive": "5m"}})
         self.assert_served(gateway)
         clients = [self.client(gateway) for _ in range(count // 10)]
         for client in clients:
