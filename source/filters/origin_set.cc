@@ -95,7 +95,7 @@ bool OriginSet::Allows(std::string_view origin) const {
       regexes_, [origin](const auto& regex) { return route::FullMatch(*regex, origin); });
 }
 
-bool OriginSet::IsOpen() const { return any_ || Allows(kStranger); }
+bool OriginSet::IsOpen() const { return any_ || Allows("null") || Allows(kStranger); }
 
 bool OriginSet::empty() const {
   return !any_ && exact_.empty() && suffixes_.empty() && regexes_.empty();

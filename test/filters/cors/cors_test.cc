@@ -254,6 +254,8 @@ TEST_F(CorsTest, ShadowDecidesAndChangesNothing) {
 TEST_F(CorsTest, CredentialsForEverybodyAreRefused) {
   EXPECT_THAT(ErrorsOf(R"(allow_origins: "*" allow_credentials: true)"),
               HasSubstr("filters[0].tested.allow_credentials: "));
+  EXPECT_THAT(ErrorsOf(R"(allow_origins: "null" allow_credentials: true)"),
+              HasSubstr("filters[0].tested.allow_credentials: "));
   EXPECT_THAT(ErrorsOf(R"(allow_origin_regexes: ".*" allow_credentials: true)"),
               HasSubstr("allow every site"));
 }
