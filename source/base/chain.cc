@@ -81,7 +81,8 @@ void Chain::DropRing() {
 void Chain::Append(Chain&& other, SlabPool& pool) {
   for (uint32_t i = 0; i < other.count_; ++i) {
     Slice& slice = other.At(i);
-    if (slice.size() <= kCopyBelow && TailRoom() >= slice.size()) {
+    // Behind others also if that takes a slab: what gathers in small pieces pins few of them.
+    if (count_ > 0 && slice.size() <= kCopyBelow) {
       AppendCopy(slice.view(), pool);
     } else {
       Append(std::move(slice));

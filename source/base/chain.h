@@ -56,7 +56,8 @@ class Chain {
     if (count_ == capacity()) Grow();
     At(count_++) = std::move(slice);
   }
-  // Moves all of `other` here; small slices are copied into `pool`'s slabs.
+  // Moves all of `other` here. Small slices are copied into `pool`'s slabs, but for one that comes
+  // first.
   void Append(Chain&& other, SlabPool& pool);
   void AppendCopy(std::string_view text, SlabPool& pool);
   // At least `count` contiguous bytes to write behind the last one (count <= SlabPool::kDataBytes);

@@ -222,6 +222,21 @@ TEST(ChainTest, ASmallSliceIsCopiedSoThatItPinsNoSlab) {
   EXPECT_EQ(pool.in_use_bytes(), SlabPool::kSlabBytes);
 }
 
+// As when a body comes in tiny pieces, each in a read of its own, and is kept for a while.
+TEST(ChainTest, SmallSlicesOfManySlabsPinFew) {
+  SlabPool pool;
+  Chain to;
+  for (int i = 0; i < 1000; ++i) {
+    Chain read;
+    read.AppendCopy("x\r\n", pool);
+    Chain piece;
+    piece.Append(read[0].Sub(0, 1));
+    to.Append(std::move(piece), pool);
+  }
+  EXPECT_EQ(TextOf(to), std::string(1000, 'x'));
+  EXPECT_LE(pool.in_use_bytes(), 2 * SlabPool::kSlabBytes);
+}
+
 TEST(ChainTest, NothingStaysPinnedOnceAllIsTaken) {
   SlabPool pool;
   Chain chain;
