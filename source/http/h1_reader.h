@@ -37,8 +37,6 @@ class H1Reader {
   [[nodiscard]] H1ParseStatus ParseRequest(const H1Limits& limits, H1HeadScratch& scratch);
   [[nodiscard]] H1ParseStatus ParseResponse(Method method, const H1Limits& limits,
                                             H1HeadScratch& scratch);
-  // Bytes of a head have been looked at.
-  [[nodiscard]] bool head_started() const { return parser_.started(); }
   // Drops the head that was parsed and copied.
   void TakeHead(const H1HeadScratch& scratch) {
     in_.RemovePrefix(scratch.consumed());

@@ -1,3 +1,5 @@
+// Requests in, responses out. What comes between exchanges, the end of the connection and its
+// timers are in h1_server_endings.cc.
 #include "source/http/h1_server_connection.h"
 
 #include <algorithm>
@@ -10,14 +12,10 @@ namespace {
 
 constexpr size_t kHighWater = size_t{256} * 1024;
 constexpr size_t kHighWaterWhenTight = size_t{32} * 1024;
-// What is read of a request after its response, to save the connection, and how long that may take.
+// What is read of a request after its response, to save the connection.
 constexpr size_t kMaxDrain = size_t{256} * 1024;
 constexpr size_t kMaxDrainKnown = size_t{64} * 1024;
 constexpr size_t kMaxLingerPerTurn = size_t{64} * 1024;
-constexpr Duration kDrainTime = std::chrono::seconds(5);
-constexpr Duration kLingerTime = std::chrono::seconds(2);
-constexpr Duration kPaceWindow = std::chrono::seconds(5);
-constexpr int64_t kPaceSeconds = 5;
 
 }  // namespace
 
@@ -140,11 +138,12 @@ void H1ServerConnection::BeginExchange() {
   version_ = head.version;
   client_keep_alive_ = head.keep_alive;
   expect_continue_ = head.expect_continue && head.has_body();
-  upgrade_asked_ = head.upgrade;
   if (version_ == Version::kHttp10 && !options_.allow_http10) {
-    Error error = Error::Downstream(Error::What::kVersionNotSupported);
+    const Error error = Error::Downstream(Error::What::kVersionNotSupported);
+    fault_ = H1Fault::kUnsupportedVersion;
     request_ended_ = close_after_ = true;
     gave_up_ = head.has_body();
+    callbacks_.refused(owner_, error);
     receiver_->OnError(error);
     return;
   }
@@ -243,7 +242,7 @@ bool H1ServerConnection::ProcessLeftover() {
       loop_.FlushLater(flushable_);
       return false;
     }
-  } else if (reader_.buffered() >= H1Reader::kHeadRead || eof_) {
+  } else if (reader_.buffered() >= H1Reader::kHeadRead) {
     return false;  // pipelined requests wait in the socket
   }
   switch (Read(H1Reader::kHeadRead, /*message_open=*/false)) {
@@ -430,6 +429,7 @@ void H1ServerConnection::Flush() {
     const size_t before = out_.bytes();
     const net::IoStatus status = transport_->Write(out_);
     sent_ += before - out_.bytes();
+    output_left_ |= out_.empty();
     if (status == net::IoStatus::kError) {
       FailRequest(Error::Downstream(Error::What::kClientAbort));
       return;
@@ -452,131 +452,6 @@ void H1ServerConnection::Flush() {
     sent_reported_ = true;
     receiver_->OnSent();
   }
-}
-
-void H1ServerConnection::AfterExchange() {
-  sent_reported_ = false;
-  if (response_counted_ && response_left_ != 0) {
-    // Less came than was announced: only a broken connection tells the client.
-    transport_->Abort();
-    Close();
-  } else if (tunnel_) {
-    Close();
-  } else if (close_after_ || NoMoreRequests()) {
-    StartLinger();
-  } else if (!request_ended_) {
-    state_ = State::kDrain;
-    drained_ = 0;
-    loop_.Arm(timer_, kDrainTime);
-    want_process_ = true;
-    loop_.FlushLater(flushable_);
-  } else {
-    BecomeIdle();
-  }
-}
-
-void H1ServerConnection::BecomeIdle() {
-  state_ = State::kIdle;
-  response_ended_ = false;
-  out_.ShrinkToInline();
-  reader_.Shrink();
-  // Also when draining has begun since the response promised to keep the connection: the client may
-  // have sent its next request already.
-  loop_.Arm(timer_, std::min(options_.keep_alive_timeout, drain_grace_));
-  if (!reader_.empty() || transport_->may_read()) {
-    want_process_ = true;
-    loop_.FlushLater(flushable_);
-  }
-}
-
-void H1ServerConnection::StartLinger() {
-  // Closing a socket with unread bytes resets it, and the reset may overtake the response.
-  const bool clean = request_ended_ && !gave_up_ && reader_.empty() && !transport_->may_read();
-  if (clean || eof_) {
-    Close();
-    return;
-  }
-  state_ = State::kLinger;
-  response_ended_ = false;
-  transport_->Shutdown();
-  loop_.Arm(timer_, kLingerTime);
-  want_process_ = true;
-  loop_.FlushLater(flushable_);
-}
-
-void H1ServerConnection::Close() {
-  if (state_ == State::kClosed) return;
-  state_ = State::kClosed;
-  timer_.Cancel();
-  reader_.Clear();
-  out_.Clear();
-  callbacks_.closed(owner_);
-}
-
-void H1ServerConnection::Drain(Duration grace) {
-  draining_ = true;
-  drain_grace_ = grace;
-  if (state_ == State::kIdle && timer_.deadline() > loop_.Now() + grace) {
-    // Re-arming to an earlier time is the rare, slower case of the wheel.
-    loop_.Arm(timer_, grace);
-  }
-}
-
-void H1ServerConnection::Kill() {
-  if (state_ == State::kClosed) return;
-  FailRequest(Error::Downstream(Error::What::kClientAbort));
-}
-
-void H1ServerConnection::OnTimer() {
-  switch (state_) {
-    case State::kIdle:
-      callbacks_.idle_closed(owner_);
-      Close();
-      break;
-    case State::kHead:
-      Refuse(Error::Downstream(Error::What::kRequestTimeout), H1Fault::kNone);
-      break;
-    case State::kExchange:
-      CheckPace();
-      break;
-    case State::kDrain:
-    case State::kLinger:
-      Close();
-      break;
-    case State::kClosed:
-      break;
-  }
-}
-
-// A body or a response moves, but perhaps too slowly: looks again in a while.
-void H1ServerConnection::WatchPace() {
-  if (timer_.armed() || state_ != State::kExchange) return;
-  paced_received_ = received_;
-  paced_sent_ = sent_;
-  paused_in_window_ = false;
-  loop_.Arm(timer_, kPaceWindow);
-}
-
-void H1ServerConnection::CheckPace() {
-  const bool body_wanted = !request_ended_ && !tunnel_;
-  const bool late = body_wanted && options_.request_timeout != kNoTimeout &&
-                    loop_.Now() - request_start_ >= options_.request_timeout;
-  const bool slow_body =
-      body_wanted && allowed_ > 0 && !paused_in_window_ &&
-      received_ - paced_received_ < static_cast<uint64_t>(options_.min_body_rate) * kPaceSeconds;
-  const bool slow_reader =
-      !out_.empty() &&
-      sent_ - paced_sent_ < static_cast<uint64_t>(options_.min_response_rate) * kPaceSeconds;
-  if (late || slow_body || slow_reader) {
-    if (receiver_ != nullptr) {
-      FailRequest(Error::Downstream(Error::What::kRequestTimeout));
-    } else {
-      transport_->Abort();
-      Close();
-    }
-    return;
-  }
-  if (body_wanted || !out_.empty()) WatchPace();
 }
 
 }  // namespace gatehouse::http

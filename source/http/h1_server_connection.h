@@ -146,10 +146,10 @@ class H1ServerConnection final : public Sender {
   bool eof_ = false;  // the client has sent its last byte
   bool expect_continue_ = false;
   bool tunnel_ = false;
-  bool upgrade_asked_ = false;
   bool transport_shutdown_ = false;  // of a tunnel, once its bytes are out
   bool sent_reported_ = false;
   bool paused_in_window_ = false;  // the body was not read for a while: not the client's fault
+  bool output_left_ = false;       // nothing waited to be sent at some time in this window
   bool in_process_ = false;
   bool want_process_ = false;
 };

@@ -240,6 +240,35 @@ TEST(H1ServerFaultsTest, AClientThatDoesNotReadItsResponseIsReset) {
   EXPECT_TRUE(server.end().aborted());
 }
 
+TEST(H1ServerFaultsTest, AHalfClosedClientThatBreaksIsNoticed) {
+  H1ServerHarness server({}, &H1ServerHarness::Nothing);
+  server.Push(kGet);
+  server.PushEof();
+  EXPECT_EQ(server.request(0).errors, 0);
+  server.end().Break();
+  server.Turns();
+  EXPECT_EQ(server.request(0).errors, 1);
+  EXPECT_EQ(server.request(0).last_error.what, Error::What::kClientAbort);
+  EXPECT_FALSE(server.open());
+}
+
+// The window was begun for the request's body; nothing of the response has waited in it.
+TEST(H1ServerFaultsTest, AResponseThatBeginsAsAWindowEndsIsNotSlow) {
+  H1ServerHarness server({}, [](TestRequest& request, Event event) {
+    if (event == Event::kHead) request.sender->AllowBody(1 << 20);
+    if (event == Event::kSent) request.sender->Detach();
+  });
+  server.Push(Post(3));
+  server.Push("abc");
+  ASSERT_TRUE(server.request(0).request_ended);
+  server.AdvanceSlowly(milliseconds(4750));
+  server.request(0).Respond(200, "ok");
+  server.Advance(milliseconds(500));
+  EXPECT_EQ(server.request(0).errors, 0);
+  EXPECT_TRUE(server.TakeWritten().ends_with("\r\n\r\nok"));
+  EXPECT_TRUE(server.open());
+}
+
 TEST(H1ServerFaultsTest, AClientThatReadsSlowlyButEnoughIsNot) {
   H1ServerHarness server({}, [](TestRequest& request, Event event) {
     if (event == Event::kHead) request.Respond(200, std::string(10'000, 'x'));

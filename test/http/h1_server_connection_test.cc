@@ -203,6 +203,7 @@ TEST(H1ServerConnectionTest, Http10CanBeRefused) {
   server.Push("GET / HTTP/1.0\r\n\r\n");
   ASSERT_EQ(server.requests(), 1u);
   EXPECT_EQ(server.request(0).last_error.what, Error::What::kVersionNotSupported);
+  EXPECT_EQ(server.refusals(), 1);
   EXPECT_TRUE(Has(server.TakeWritten(), "connection: close"));
   EXPECT_FALSE(server.open());
 }
