@@ -14,9 +14,8 @@
 
 namespace gatehouse::net {
 
-// Opens a listening socket (non-blocking, SO_REUSEPORT, TCP_NODELAY for what it accepts). `where`
-// starts the error message.
-// `reuse_port`: several sockets share the address.
+// Opens a listening socket (non-blocking, TCP_NODELAY for what it accepts). `reuse_port`: several
+// sockets share the address.
 [[nodiscard]] absl::StatusOr<int> OpenListenSocket(const Address& address, int backlog,
                                                    bool reuse_port = true);
 // The address that a listening socket has: tells the port when 0 was asked for.

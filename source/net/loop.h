@@ -145,7 +145,7 @@ class Loop {
   int64_t wall_offset_ = 0;
   TimePoint wall_read_;
   int64_t date_second_ = -1;
-  char date_[32];
+  char date_[32] = "Thu, 01 Jan 1970 00:00:00 GMT";
   uint64_t turn_ = 0;
   std::atomic<bool> stop_ = false;
   // Order of destruction matters: slabs are given back by everything above.
