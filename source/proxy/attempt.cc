@@ -57,7 +57,6 @@ void Attempt::Begin(http::Method method, http::ResponseHead& response, http::Hea
 }
 
 void Attempt::NoteRequestEnded() {
-  request_ended_ = true;
   if (header_timeout_ != kNoTimeout && state_ == State::kOpen && !head_arrived_) {
     const TimePoint deadline = loop_.Now() + header_timeout_;
     loop_.Arm(timer_, timer_.armed() ? std::min(deadline, timer_.deadline()) : deadline);
@@ -72,7 +71,7 @@ void Attempt::Reset() {
   sender_ = nullptr;
   state_ = State::kNone;
   error_ = {};
-  head_arrived_ = head_ends_ = response_ended_ = request_ended_ = has_trailers_ = stale_ = false;
+  head_arrived_ = head_ends_ = response_ended_ = has_trailers_ = stale_ = false;
 }
 
 void Attempt::Fail(http::Error error) {
@@ -109,7 +108,11 @@ void Attempt::OnHead(bool end) {
   head_arrived_ = true;
   head_ends_ = end;
   head_at_ = loop_.Now();
-  if (per_try_timeout_ == kNoTimeout) timer_.Cancel();
+  // The time for a head is over. That of the try goes on, but not for what is no response any more.
+  timer_.Cancel();
+  if (per_try_timeout_ != kNoTimeout && response_->status != 101) {
+    loop_.Arm(timer_, started_ + per_try_timeout_);
+  }
   if (end) {
     response_ended_ = true;
     EndIfDone();

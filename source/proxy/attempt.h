@@ -32,7 +32,7 @@ class Attempt final : public http::Receiver {
     kConnecting,  // waits for one
     kLeased,      // has one; Begin() may be called
     kOpen,        // the stream runs
-    kEnded,       // both directions have ended; the lease is back
+    kEnded,       // the response has ended; the lease is back
     kFailed,      // see error()
   };
 
@@ -54,10 +54,13 @@ class Attempt final : public http::Receiver {
   // Valid in kOpen.
   [[nodiscard]] http::Sender& sender() { return *sender_; }
   [[nodiscard]] bool open() const { return state_ == State::kOpen; }
+  // Begun, and neither ended nor failed.
+  [[nodiscard]] bool under_way() const {
+    return state_ == State::kConnecting || state_ == State::kLeased || state_ == State::kOpen;
+  }
   [[nodiscard]] bool head_arrived() const { return head_arrived_; }
   // The response has no body (with head_arrived()).
   [[nodiscard]] bool head_ends() const { return head_ends_; }
-  [[nodiscard]] bool response_ended() const { return response_ended_; }
   [[nodiscard]] bool has_trailers() const { return has_trailers_; }
   // The failed connection had been used before and nothing of a response had come.
   [[nodiscard]] bool stale() const { return stale_; }
@@ -105,7 +108,6 @@ class Attempt final : public http::Receiver {
   bool head_arrived_ = false;
   bool head_ends_ = false;
   bool response_ended_ = false;
-  bool request_ended_ = false;
   bool has_trailers_ = false;
   bool stale_ = false;
 };

@@ -9,8 +9,9 @@
 namespace gatehouse::proxy {
 namespace {
 
-observe::ProtocolErrorKind KindOf(http::Error error) {
+observe::ProtocolErrorKind KindOf(http::Error error, http::H1Fault fault) {
   using What = http::Error::What;
+  using http::H1Fault;
   switch (error.what) {
     case What::kUriTooLong:
       return observe::ProtocolErrorKind::kUriTooLong;
@@ -24,6 +25,16 @@ observe::ProtocolErrorKind KindOf(http::Error error) {
     case What::kNotImplemented:
     case What::kVersionNotSupported:
       return observe::ProtocolErrorKind::kUnsupported;
+    default:
+      break;
+  }
+  switch (fault) {
+    case H1Fault::kLengthAndTransferEncoding:
+    case H1Fault::kTransferEncodingInHttp10:
+    case H1Fault::kBadTransferEncoding:
+    case H1Fault::kBadContentLength:
+    case H1Fault::kSeveralContentLengths:
+      return observe::ProtocolErrorKind::kFraming;
     default:
       return observe::ProtocolErrorKind::kMalformed;
   }
@@ -184,8 +195,10 @@ const http::H1ServerConnection::Callbacks Downstream::kCallbacks = {
         },
     .refused =
         [](void* self, http::Error error) {
-          ServingListener& listener = static_cast<Downstream*>(self)->listener_;
-          listener.shard().counters().Add(listener.config().metrics->ErrorsOf(KindOf(error)));
+          auto* downstream = static_cast<Downstream*>(self);
+          ServingListener& listener = downstream->listener_;
+          const auto kind = KindOf(error, downstream->connection_.fault());
+          listener.shard().counters().Add(listener.config().metrics->ErrorsOf(kind));
         },
 };
 

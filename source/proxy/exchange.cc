@@ -125,12 +125,14 @@ Exchange::Outcome Exchange::Gather() {
   if (!FilterRequestBody()) return Outcome::kNext;
   if (!up_.ready.empty() || up_.ready_ended) return Next(Phase::kAct);
   GrantRequest(kGatherCredit);
+  WatchDeadlines();
   return Outcome::kWait;
 }
 
 Exchange::Outcome Exchange::Connect() {
   if (attempt_.state() == Attempt::State::kNone) {
     ++attempts_;
+    if (head_only_request_ || up_.ended) StartDeadline();
     attempt_.set_timeouts(route_->retry.per_try_timeout,
                           target_->cluster->options().response_header_timeout);
     attempt_.Connect(shard_.upstreams(), *target_->cluster,
@@ -196,7 +198,7 @@ Exchange::Outcome Exchange::ResponseFilters() {
 Exchange::Outcome Exchange::SendResponse() {
   if (!response_out_) {
     const bool has_body = local_ ? !local_body_.empty() : !attempt_.head_ends();
-    if (!local_ && has_body && run_.wants_response_body() && !tunnel_) {
+    if (!local_ && has_body && run_.wants_response_body() && response_.status != 101) {
       // Its length is not what the origin said any more.
       response_.body = http::BodyKind::kChunked;
       if (run_.holds_response_head()) {
@@ -208,6 +210,9 @@ Exchange::Outcome Exchange::SendResponse() {
       }
     }
     response_out_ = true;
+    // There is no retry any more.
+    replay_ok_ = false;
+    replay_.Clear();
     downstream_->SendHead(response_, !has_body);
     if (response_.status == 101 && !local_) StartTunnel();
     if (!has_body) {
@@ -232,14 +237,14 @@ void Exchange::OnHead(bool end) {
 }
 
 void Exchange::OnBody(Chain& data, bool end) {
-  up_.Take(data, end);
+  up_.Take(data, end, loop_.slabs());
   Run();
 }
 
 void Exchange::OnTrailers() {
   Chain none;
   up_.trailers = true;
-  up_.Take(none, true);
+  up_.Take(none, true, loop_.slabs());
   Run();
 }
 
@@ -261,11 +266,12 @@ void Exchange::OnSent() {
 
 void Exchange::OnResponseBody(Chain& data, bool end) {
   if (end && attempt_.has_trailers()) down_.trailers = true;
-  down_.Take(data, end);
+  down_.Take(data, end, loop_.slabs());
   Run();
 }
 
 void Exchange::OnInterim() {
+  last_activity_ = loop_.Now();
   // 100 is ours to give: the client's Expect did not go to the origin.
   if (downstream_ == nullptr || response_out_ || response_.status == 100) return;
   (void)http::StripHopByHop(response_.headers);

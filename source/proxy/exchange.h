@@ -84,8 +84,8 @@ class Exchange final : public http::Receiver, public net::Buried {
 
   // Body bytes in one direction.
   struct Body {
-    void Take(Chain& data, bool end);
-    void MakeReady();
+    void Take(Chain& data, bool end, SlabPool& slabs);
+    void MakeReady(SlabPool& slabs);
     void Reset();
 
     Chain pending;             // came, not yet seen by the filters
@@ -124,6 +124,7 @@ class Exchange final : public http::Receiver, public net::Buried {
   void AddForwardingHeaders();
   [[nodiscard]] bool TakeClientAddress();
   void TakeScheme();
+  [[nodiscard]] bool TakeMaxForwards();
   [[nodiscard]] Outcome ChooseTarget();
   [[nodiscard]] Outcome RespondLocally();
   [[nodiscard]] Outcome RedirectClient();
@@ -150,7 +151,9 @@ class Exchange final : public http::Receiver, public net::Buried {
   [[nodiscard]] Outcome Retry(bool at_once);
   [[nodiscard]] Outcome AttemptFailed();
   void RequestIsOut();
+  void StartDeadline();
   void WatchDeadlines();
+  [[nodiscard]] http::Error IdleError() const;
   void OnTimer();
   void OnRetryTimer();
 
@@ -222,7 +225,7 @@ class Exchange final : public http::Receiver, public net::Buried {
   bool replying_ = false;
   bool response_out_ = false;  // its head has been handed to the client's connection
   bool sent_ = false;          // all of the response has left
-  bool aborted_ = false;       // the client did not get a whole response
+  bool client_left_ = false;   // before it had a whole response
   bool tunnel_ = false;
   bool running_ = false;
   bool again_ = false;

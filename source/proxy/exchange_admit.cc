@@ -66,7 +66,7 @@ Exchange::Outcome Exchange::Admit() {
   path_ = filters::PathOnly(path.path);
   query_ = filters::QueryOnly(path.path);
   AddForwardingHeaders();
-  if (request_.target_form == http::TargetForm::kAsterisk) {
+  if (request_.path == "*" || !TakeMaxForwards()) {
     response_.Reset();
     response_.status = 204;
     response_.headers.Set(Name::kAllow, kServedMethods);
@@ -97,6 +97,22 @@ void Exchange::TakeScheme() {
   } else if (EqualsIgnoreCase(scheme, "http")) {
     request_.scheme = "http";
   }
+}
+
+// RFC 9110, section 7.6.2. False: the request goes no further than here.
+bool Exchange::TakeMaxForwards() {
+  if (request_.method != http::Method::kOptions) return true;
+  const auto value = request_.headers.Get(Name::kMaxForwards);
+  if (!value.has_value()) return true;
+  uint32_t hops = 0;
+  const char* end = value->data() + value->size();
+  const auto [stop, error] = std::from_chars(value->data(), end, hops);
+  if (error != std::errc() || stop != end) return true;
+  if (hops == 0) return false;
+  char text[10];
+  const char* last = std::to_chars(text, text + sizeof(text), hops - 1).ptr;
+  request_.headers.Set(Name::kMaxForwards, {text, static_cast<size_t>(last - text)});
+  return true;
 }
 
 void Exchange::AddForwardingHeaders() {
@@ -153,8 +169,9 @@ Exchange::Outcome Exchange::Route() {
   stream_counted_ = true;
   idle_timeout_ = route_->idle_timeout;
   retries_left_ = route_->retry.attempts;
-  if (request_.upgrade && !AllowUpgrade()) {
-    // A server may ignore an Upgrade (RFC 9110, section 7.8).
+  if (request_.upgrade && (!head_only_request_ || !AllowUpgrade())) {
+    // A server may ignore an Upgrade (RFC 9110, section 7.8). With a body in front of it nobody
+    // could tell which bytes are whose when the origin switches before it has read all of that.
     request_.upgrade = false;
     request_.upgrade_protocol = {};
   }

@@ -16,22 +16,22 @@ bool WorthGranting(size_t granted, size_t credit) { return credit > 0 && granted
 
 }  // namespace
 
-void Exchange::Body::Take(Chain& data, bool end) {
+void Exchange::Body::Take(Chain& data, bool end, SlabPool& slabs) {
   bytes += data.bytes();
   granted -= std::min(granted, data.bytes());
   if (pending.empty()) {
     pending = std::move(data);
   } else {
-    while (!data.empty()) pending.Append(data.TakeFront());
+    pending.Append(std::move(data), slabs);
   }
   ended |= end;
 }
 
-void Exchange::Body::MakeReady() {
+void Exchange::Body::MakeReady(SlabPool& slabs) {
   if (ready.empty()) {
     ready = std::move(pending);
   } else {
-    while (!pending.empty()) ready.Append(pending.TakeFront());
+    ready.Append(std::move(pending), slabs);
   }
 }
 
@@ -73,13 +73,13 @@ bool Exchange::FilterRequestBody() {
     return false;
   }
   if (tunnel_ || !run_.wants_request_body()) {
-    up_.MakeReady();
+    up_.MakeReady(loop_.slabs());
     up_.ready_ended = up_.ended;
     return true;
   }
   if (up_.ready_ended || (up_.pending.empty() && !up_.ended && !up_.filtering)) return true;
   const FilterRun::Progress progress = run_.RequestBody(up_.pending, up_.ended);
-  up_.MakeReady();
+  up_.MakeReady(loop_.slabs());
   up_.filtering = progress == FilterRun::Progress::kWait;
   if (progress == FilterRun::Progress::kReply) {
     (void)ReplyFromFilter();
@@ -92,13 +92,13 @@ bool Exchange::FilterRequestBody() {
 
 bool Exchange::FilterResponseBody() {
   if (tunnel_ || !run_.wants_response_body()) {
-    down_.MakeReady();
+    down_.MakeReady(loop_.slabs());
     down_.ready_ended = down_.ended;
     return true;
   }
   if (down_.ready_ended || (down_.pending.empty() && !down_.ended && !down_.filtering)) return true;
   const FilterRun::Progress progress = run_.ResponseBody(down_.pending, down_.ended);
-  down_.MakeReady();
+  down_.MakeReady(loop_.slabs());
   down_.filtering = progress == FilterRun::Progress::kWait;
   if (progress == FilterRun::Progress::kReply) {
     (void)ReplyFromFilter();
@@ -170,7 +170,13 @@ void Exchange::KeepForReplay() {
     return;
   }
   for (size_t i = 0; i < up_.ready.slices(); ++i) {
-    replay_.Append(up_.ready[i].Sub(0, up_.ready[i].size()));
+    const Slice& slice = up_.ready[i];
+    // A body may come in many reads of a few bytes each: do not keep all that they were read into.
+    if (slice.size() <= Chain::kCopyBelow && !replay_.empty()) {
+      replay_.AppendCopy(slice.view(), loop_.slabs());
+    } else {
+      replay_.Append(slice.Sub(0, slice.size()));
+    }
   }
 }
 
@@ -187,6 +193,11 @@ void Exchange::Replay() {
 void Exchange::RequestIsOut() {
   request_out_ = true;
   attempt_.NoteRequestEnded();
+  StartDeadline();
+}
+
+// From the end of the request on, be it with an origin already or waiting for a connection.
+void Exchange::StartDeadline() {
   if (tunnel_ || deadline_ != kNever || route_->timeout == kNoTimeout) return;
   deadline_ = loop_.Now() + route_->timeout;
   WatchDeadlines();
@@ -283,18 +294,31 @@ void Exchange::WatchDeadlines() {
   if (next != kNever && (!timer_.armed() || next < timer_.deadline())) loop_.Arm(timer_, next);
 }
 
+// Who kept the other waiting: the client, which sends no more of its body or takes no more of the
+// response, or the origin.
+http::Error Exchange::IdleError() const {
+  const bool asked_for_body = (phase_ == Phase::kGather || request_head_out_) && up_.granted > 0;
+  const bool late_body = asked_for_body && !head_only_request_ && !up_.ended && !tunnel_;
+  const bool late_reader =
+      response_out_ && downstream_ != nullptr && (down_.done || downstream_->Credit() == 0);
+  return late_body || late_reader ? http::Error::Downstream(What::kRequestTimeout)
+                                  : http::Error::Upstream(What::kUpstreamIdleTimeout);
+}
+
 void Exchange::OnTimer() {
   if (phase_ == Phase::kIdle || phase_ == Phase::kDone) return;
   const TimePoint now = loop_.Now();
   if (now >= deadline_) {
     pending_error_ = http::Error::Upstream(What::kUpstreamTimeout);
   } else if (idle_timeout_ != kNoTimeout && now - last_activity_ >= idle_timeout_) {
-    const bool waits_for_client = !head_only_request_ && !up_.ended && !tunnel_;
-    pending_error_ = waits_for_client ? http::Error::Downstream(What::kRequestTimeout)
-                                      : http::Error::Upstream(What::kUpstreamIdleTimeout);
+    pending_error_ = IdleError();
   } else {
     WatchDeadlines();
     return;
+  }
+  // It is this try's, and counted as such.
+  if (pending_error_.where == http::Error::Where::kUpstream && attempt_.under_way()) {
+    attempt_.Fail(pending_error_);
   }
   Run();
 }

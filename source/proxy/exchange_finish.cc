@@ -21,7 +21,7 @@ Exchange::Outcome Exchange::Fail(http::Error error) {
     downstream_ = nullptr;
     context_.AddFlags(reply.flags);
     code_ = reply.code;
-    aborted_ = true;
+    client_left_ = true;
     return Next(Phase::kFinish);
   }
   return StartReply(reply);
@@ -39,7 +39,6 @@ Exchange::Outcome Exchange::StartReply(const LocalReply& reply, std::string_view
   if (response_out_ || replying_) {
     downstream_->Abort();
     downstream_ = nullptr;
-    aborted_ = true;
     return Next(Phase::kFinish);
   }
   replying_ = true;
@@ -66,6 +65,7 @@ Exchange::Outcome Exchange::SendOwn(bool framed) {
   if (route_ != nullptr) shard_.counters().Add(route_->metrics->local_replies);
   local_ = true;
   deadline_ = kNever;
+  WatchDeadlines();
   if (!config_->server_header.empty()) {
     response_.headers.Set(Name::kServer, config_->server_header);
   }
@@ -174,7 +174,7 @@ void Exchange::Count() {
       counters.Add(target_->cluster->metrics().response_bytes, down_.bytes);
     }
   }
-  if (aborted_) counters.Add(metrics.client_aborts);
+  if (client_left_) counters.Add(metrics.client_aborts);
   if (response_.status == 504 && local_) counters.Add(metrics.timeouts);
   if (context_.flags().Has(LogFlag::kRateLimited)) {
     counters.Add(metrics.rate_limited);
@@ -274,7 +274,7 @@ void Exchange::Recycle() {
   phase_ = Phase::kIdle;
   head_only_request_ = request_out_ = request_head_out_ = retry_fresh_ = false;
   replay_ok_ = true;
-  local_ = replying_ = response_out_ = sent_ = aborted_ = tunnel_ = again_ = false;
+  local_ = replying_ = response_out_ = sent_ = client_left_ = tunnel_ = again_ = false;
   stream_counted_ = false;
 }
 

@@ -57,7 +57,7 @@ struct ClusterOptions {
   uint32_t max_requests_per_connection = 0;  // 0: no limit
   uint32_t max_connections = 10000;
   uint32_t max_pending = 1024;  // waiting while no connection may be opened for them
-  http::H1Limits response_limits;
+  http::H1Limits response_limits{.underscores = http::UnderscorePolicy::kAllow};
 };
 
 struct ClusterSpec {

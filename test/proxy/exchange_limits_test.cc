@@ -1,0 +1,287 @@
+// What bounds an exchange: its times, what it may hold in memory, what it may turn into. And what
+// is counted of it when it fails.
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "api/gatehouse/filters/v1/request_id.pb.h"
+#include "test/proxy/exchange_bench.h"
+
+namespace gatehouse::proxy {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+constexpr const char* kConfig = R"(
+listeners:
+- name: edge
+  address: "127.0.0.1:0"
+  route_tables: [all]
+  access_log: { path: "off" }
+  timeouts: { stream_idle: 20s, min_response_rate: 0 }
+route_tables:
+- name: all
+  domains: ["*"]
+  routes:
+  - { name: hello, match: { path: /hello }, respond: { body: "hi\n" } }
+  - { name: ws, match: { path: /ws }, forward: origin, upgrade: [websocket], retry: { attempts: 0, per_try_timeout: 1s } }
+  - { name: tries, match: { path: /tries }, forward: origin, timeout: 60s, retry: { attempts: 0, per_try_timeout: 10s } }
+  - { name: one, match: { path: /one }, forward: { cluster: narrow }, timeout: 2s }
+  - { name: hold, match: { path: /hold }, forward: { cluster: narrow }, timeout: 0s }
+  - { name: idle, match: { path: /idle }, forward: { cluster: narrow }, timeout: 0s, idle_timeout: 3s }
+  - { name: rest, match: { path_prefix: / }, forward: origin, timeout: 5s }
+clusters:
+- { name: origin, endpoints: ["ORIGIN"], response_header_timeout: 4s }
+- { name: narrow, endpoints: ["ORIGIN"], limits: { max_connections: 1 } }
+)";
+
+std::string Get(std::string_view path) {
+  return "GET " + std::string(path) + " HTTP/1.1\r\nHost: shop.example\r\n\r\n";
+}
+
+class ExchangeLimitsTest : public testing::Test {
+ protected:
+  ExchangeLimitsTest() { bench_.origin().set_auto_answer(false); }
+
+  // A client whose request has reached the origin as the `nth`.
+  std::shared_ptr<PipeEnd> Ask(std::string_view request, size_t nth = 1) {
+    std::shared_ptr<PipeEnd> client = bench_.Connect();
+    client->Push(request);
+    EXPECT_TRUE(bench_.RunUntil([&] { return bench_.origin().requests() == nth; }));
+    return client;
+  }
+  const config::Route& RouteOf(std::string_view name) {
+    for (const auto& route : bench_.listener().config().routes) {
+      if (route->name == name) return *route;
+    }
+    ADD_FAILURE() << name;
+    return *bench_.listener().config().routes.front();
+  }
+  const upstream::Cluster& ClusterOf(std::string_view route) {
+    return *RouteOf(route).targets[0].cluster;
+  }
+  uint64_t Value(observe::CounterId id) { return bench_.shard().counters().Value(id); }
+
+  ExchangeBench bench_{kConfig};
+};
+
+TEST_F(ExchangeLimitsTest, ABodyInTinyPiecesPinsNoMemory) {
+  std::shared_ptr<PipeEnd> client = bench_.Connect();
+  client->Push("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+  for (int i = 0; i < 2000; ++i) {
+    client->Push("1\r\nx\r\n");
+    bench_.Turn();
+  }
+  bench_.Settle();
+  ASSERT_TRUE(bench_.origin().connection(0).received().ends_with("1\r\nx\r\n"));
+  // It is kept for a retry: the bytes, not the buffers in which they came.
+  EXPECT_LT(bench_.loop().slabs().in_use_bytes(), 8 * SlabPool::kSlabBytes);
+}
+
+TEST_F(ExchangeLimitsTest, TheTimeForAResponseHeadIsOverWhenItIsThere) {
+  std::shared_ptr<PipeEnd> client = Ask(Get("/tries"));
+  bench_.Advance(seconds(3));
+  bench_.origin().connection(0).Send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+  bench_.Settle();
+  bench_.Advance(seconds(3));
+  bench_.origin().connection(0).Send("cd");
+  EXPECT_TRUE(bench_.Response(*client, "abcd").starts_with("HTTP/1.1 200"));
+}
+
+TEST_F(ExchangeLimitsTest, TheTimeOfATryGoesOnBehindTheHead) {
+  std::shared_ptr<PipeEnd> client = Ask(Get("/tries"));
+  bench_.Advance(seconds(3));
+  bench_.origin().connection(0).Send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+  bench_.Settle();
+  bench_.Advance(milliseconds(6900));
+  EXPECT_FALSE(client->closed());
+  bench_.Advance(milliseconds(200));
+  bench_.Settle();
+  EXPECT_TRUE(client->aborted());
+}
+
+constexpr std::string_view kUpgrade =
+    "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+constexpr std::string_view kSwitching =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+TEST_F(ExchangeLimitsTest, ATunnelOutlivesTheTimeOfATry) {
+  std::shared_ptr<PipeEnd> client = Ask(kUpgrade);
+  bench_.origin().connection(0).Send(kSwitching);
+  EXPECT_TRUE(bench_.Response(*client, "\r\n\r\n").starts_with("HTTP/1.1 101"));
+  bench_.Advance(minutes(2));
+  bench_.Settle();
+  EXPECT_FALSE(client->closed());
+  client->Push("still here");
+  EXPECT_TRUE(bench_.RunUntil(
+      [&] { return bench_.origin().connection(0).received().ends_with("still here"); }));
+}
+
+// RFC 9110, section 7.8: it may be ignored. Where the body ends and the other protocol begins is
+// nothing that two proxies need to agree on.
+TEST_F(ExchangeLimitsTest, ARequestWithABodyIsNotUpgraded) {
+  std::shared_ptr<PipeEnd> client =
+      Ask("POST /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+          "Content-Length: 4\r\n\r\nbody");
+  EXPECT_EQ(bench_.origin().connection(0).received().find("pgrade"), std::string::npos);
+  EXPECT_TRUE(bench_.origin().connection(0).received().ends_with("\r\n\r\nbody"));
+}
+
+// Wants the whole of a response before it decides.
+class WholeResponse {
+ public:
+  static constexpr filters::Hooks kHooks = filters::Hooks::kResponseBody;
+  static constexpr filters::BodyMode kResponseBody = filters::BodyMode::kWhole;
+  static absl::StatusOr<WholeResponse> Build(const gatehouse::filters::v1::RequestId&,
+                                             filters::BuildContext&) {
+    return WholeResponse();
+  }
+  [[nodiscard]] size_t WholeBodyLimit() const { return 1000; }
+  struct Call {
+    filters::Verdict OnResponseBody(const WholeResponse&, filters::FilterContext&, Chain&, bool) {
+      return filters::Continue();
+    }
+  };
+};
+
+TEST(ExchangeFiltersTest, AFilterOfWholeResponsesDoesNotHoldAnUpgradeBack) {
+  filters::Registry registry;
+  registry.Register<WholeResponse, gatehouse::filters::v1::RequestId>("request_id");
+  ExchangeBench bench(R"(
+listeners:
+- { name: edge, address: "127.0.0.1:0", route_tables: [all], access_log: { path: "off" } }
+route_tables:
+- name: all
+  domains: ["*"]
+  routes:
+  - { name: ws, match: { path: /ws }, forward: origin, upgrade: [websocket], filters: [ { request_id: {} } ] }
+clusters:
+- { name: origin, endpoints: ["ORIGIN"] }
+)",
+                      &registry);
+  bench.origin().set_auto_answer(false);
+  auto client = bench.Connect();
+  client->Push(kUpgrade);
+  ASSERT_TRUE(bench.RunUntil([&] { return bench.origin().requests() == 1; }));
+  bench.origin().connection(0).Send(kSwitching);
+  EXPECT_TRUE(bench.Response(*client, "\r\n\r\n").starts_with("HTTP/1.1 101"));
+  bench.origin().connection(0).Send("as it came");
+  EXPECT_EQ(bench.Response(*client, "came"), "as it came");
+}
+
+TEST_F(ExchangeLimitsTest, WaitingForAConnectionIsPartOfTheRoutesTimeout) {
+  (void)Ask(Get("/hold"));
+  std::shared_ptr<PipeEnd> client = bench_.Connect();
+  client->Push(Get("/one"));
+  bench_.Settle();
+  bench_.Advance(milliseconds(1900));
+  EXPECT_EQ(client->written(), "");
+  bench_.Advance(milliseconds(200));
+  EXPECT_TRUE(bench_.Response(*client, "}\n").starts_with("HTTP/1.1 504"));
+}
+
+TEST_F(ExchangeLimitsTest, AClientWhoseBodyIsNotWantedYetIsNotLate) {
+  (void)Ask(Get("/hold"));
+  std::shared_ptr<PipeEnd> client = bench_.Connect();
+  client->Push("POST /idle HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234");
+  bench_.Settle();
+  bench_.Advance(milliseconds(3100));
+  EXPECT_TRUE(bench_.Response(*client, "}\n").starts_with("HTTP/1.1 504"));
+}
+
+TEST_F(ExchangeLimitsTest, AClientThatStopsInItsBodyIsLate) {
+  std::shared_ptr<PipeEnd> client = bench_.Connect();
+  client->Push("POST /idle HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234");
+  bench_.Settle();
+  bench_.Advance(milliseconds(3100));
+  EXPECT_TRUE(bench_.Response(*client, "}\n").starts_with("HTTP/1.1 408"));
+}
+
+TEST_F(ExchangeLimitsTest, AnAnswerOfOursThatNobodyReadsEnds) {
+  std::shared_ptr<PipeEnd> client = bench_.Connect();
+  client->SetWindow(10);
+  client->Push(Get("/hello"));
+  bench_.Settle();
+  bench_.Advance(seconds(19));
+  bench_.Settle();
+  EXPECT_FALSE(client->closed());
+  bench_.Advance(seconds(2));
+  bench_.Settle();
+  EXPECT_TRUE(client->closed());
+}
+
+TEST_F(ExchangeLimitsTest, AnOriginThatBreaksOffIsNoClientThatLeft) {
+  std::shared_ptr<PipeEnd> client = Ask(Get("/x"));
+  bench_.origin().connection(0).Send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+  bench_.Settle();
+  bench_.origin().connection(0).Reset();
+  ASSERT_TRUE(bench_.RunUntil([&] { return client->closed(); }));
+  EXPECT_EQ(Value(RouteOf("rest").metrics->client_aborts), 0u);
+  EXPECT_EQ(Value(ClusterOf("rest").metrics().resets), 1u);
+
+  std::shared_ptr<PipeEnd> leaver = Ask(Get("/x"), 2);
+  leaver->Break();
+  bench_.Settle();
+  EXPECT_EQ(Value(RouteOf("rest").metrics->client_aborts), 1u);
+}
+
+TEST_F(ExchangeLimitsTest, ATryThatTheRoutesTimeoutEndsIsCounted) {
+  std::shared_ptr<PipeEnd> client = Ask(Get("/tries"));
+  bench_.Advance(seconds(3));
+  bench_.origin().connection(0).Send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+  bench_.Settle();
+  EXPECT_EQ(Value(ClusterOf("tries").metrics().timeouts), 0u);
+  bench_.Advance(seconds(60));
+  bench_.Settle();
+  EXPECT_EQ(Value(ClusterOf("tries").metrics().timeouts), 1u);
+  client = Ask(Get("/one"), 2);
+  bench_.Advance(milliseconds(2100));
+  EXPECT_TRUE(bench_.Response(*client, "}\n").starts_with("HTTP/1.1 504"));
+  EXPECT_EQ(Value(ClusterOf("one").metrics().timeouts), 1u);
+}
+
+TEST_F(ExchangeLimitsTest, ProtocolErrorsAreCountedByKind) {
+  using observe::ProtocolErrorKind;
+  const auto count = [&](ProtocolErrorKind kind) {
+    return Value(bench_.listener().config().metrics->ErrorsOf(kind));
+  };
+  for (std::string_view request :
+       {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n"}) {
+    std::shared_ptr<PipeEnd> client = bench_.Connect();
+    client->Push(request);
+    EXPECT_TRUE(bench_.Response(*client, "}\n").starts_with("HTTP/1.1 400"));
+  }
+  EXPECT_EQ(count(ProtocolErrorKind::kFraming), 3u);
+  EXPECT_EQ(count(ProtocolErrorKind::kMalformed), 0u);
+  std::shared_ptr<PipeEnd> client = bench_.Connect();
+  client->Push("GET / HTTP/1.1\r\nHost: a b\r\n\r\n");
+  EXPECT_TRUE(bench_.Response(*client, "}\n").starts_with("HTTP/1.1 400"));
+  EXPECT_EQ(count(ProtocolErrorKind::kMalformed), 1u);
+}
+
+TEST_F(ExchangeLimitsTest, TrailersOfResponsesMayHaveUnderscores) {
+  std::shared_ptr<PipeEnd> client = Ask(Get("/x"));
+  bench_.origin().connection(0).Send(
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx_sum: 7\r\n\r\n");
+  EXPECT_TRUE(bench_.Response(*client, "x_sum: 7\r\n\r\n").starts_with("HTTP/1.1 200"));
+}
+
+// RFC 9110, section 7.6.2.
+TEST_F(ExchangeLimitsTest, MaxForwardsOfOptionsIsHeeded) {
+  std::shared_ptr<PipeEnd> client = bench_.Connect();
+  client->Push("OPTIONS /x HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n");
+  EXPECT_TRUE(bench_.Response(*client, "\r\n\r\n").starts_with("HTTP/1.1 204"));
+  client->Push("OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_TRUE(bench_.Response(*client, "\r\n\r\n").starts_with("HTTP/1.1 204"));
+  EXPECT_EQ(bench_.origin().connections(), 0u);
+  (void)Ask("OPTIONS /x HTTP/1.1\r\nHost: a\r\nMax-Forwards: 7\r\n\r\n");
+  EXPECT_NE(bench_.origin().connection(0).received().find("ax-Forwards: 6\r\n"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace gatehouse::proxy
