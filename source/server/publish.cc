@@ -1,4 +1,5 @@
 // From resources to what the workers serve. See server.h.
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -80,11 +81,31 @@ void Server::NoteProcessSettings(const config::Settings& fresh) {
       "upgrade, not with a reload");
 }
 
-absl::Status Server::OpenListener(const config::Listener& listener, Sockets& sockets) {
+// The sockets of a listener that gives this address up, such as one that got another name: they
+// never close, so that what waits in them is not lost. The heir's own descriptors of them; none
+// when there are no such sockets.
+std::vector<int> Server::InheritSockets(const config::Listener& heir,
+                                        const config::Snapshot& snapshot) const {
+  std::vector<int> fds;
+  for (const auto& [name, sockets] : sockets_) {
+    const config::Listener* still = snapshot.FindListener(name);
+    const bool given_up = still == nullptr || still->address_text != sockets.address_text;
+    if (!given_up || sockets.address != heir.address) continue;
+    for (int fd : sockets.fds) {
+      if (const int own = fcntl(fd, F_DUPFD_CLOEXEC, 0); own >= 0) fds.push_back(own);
+    }
+    break;
+  }
+  return fds;
+}
+
+absl::Status Server::OpenListener(const config::Listener& listener,
+                                  const config::Snapshot& snapshot, Sockets& sockets) {
   sockets.address_text = listener.address_text;
   sockets.address = listener.address;
   if (takeover_ != nullptr) sockets.fds = takeover_->Take(listener.address_text);
   if (!sockets.fds.empty()) sockets.address = net::LocalAddress(sockets.fds.front());
+  if (sockets.fds.empty()) sockets.fds = InheritSockets(listener, snapshot);
   while (sockets.fds.size() < settings_.workers) {
     absl::StatusOr<int> fd = net::OpenListenSocket(sockets.address, listener.backlog);
     if (!fd.ok()) {
@@ -110,7 +131,7 @@ absl::Status Server::OpenSockets(const config::Snapshot& snapshot,
       continue;
     }
     Sockets made;
-    absl::Status status = OpenListener(*listener, made);
+    absl::Status status = OpenListener(*listener, snapshot, made);
     opened.insert(opened.end(), made.fds.begin(), made.fds.end());
     if (!status.ok()) {
       for (int fd : opened) close(fd);

@@ -87,7 +87,10 @@ class Server {
   [[nodiscard]] absl::Status OpenSockets(const config::Snapshot& snapshot,
                                          std::map<std::string, Sockets>& sockets,
                                          std::vector<std::vector<NewSocket>>& fresh);
-  [[nodiscard]] absl::Status OpenListener(const config::Listener& listener, Sockets& sockets);
+  [[nodiscard]] std::vector<int> InheritSockets(const config::Listener& heir,
+                                                const config::Snapshot& snapshot) const;
+  [[nodiscard]] absl::Status OpenListener(const config::Listener& listener,
+                                          const config::Snapshot& snapshot, Sockets& sockets);
   [[nodiscard]] absl::Status Prepare(std::shared_ptr<const config::Snapshot> snapshot);
   void DropUnused(std::vector<std::vector<NewSocket>>& opened) const;
   void SetBacklogs() const;

@@ -294,6 +294,30 @@ class Upgrade(Lifecycle):
 
 
 class ReloadUnderLoad(Lifecycle):
+    def test_a_listener_with_another_name_keeps_the_sockets(self):
+        """What waits in a socket when it is closed is lost."""
+        gateway = self.start()
+        port = gateway.ports["edge"]
+
+        def sockets():
+            with open("/proc/net/tcp", encoding="ascii") as file:
+                lines = [line.split() for line in file]
+            # Listening (0A), by inode.
+            return {line[9] for line in lines if line[1] == f"0100007F:{port:04X}" and line[3] == "0A"}
+
+        before = sockets()
+        self.assertEqual(len(before), 2)
+        settings = config([route("all", "/", "origin")], {"origin": self.target.address}, drain_timeout="30s",
+                          listener={"name": "front", "address": f"127.0.0.1:{port}"})
+        gateway.reload(settings)
+
+        def served():
+            self.assertEqual(self.ask(gateway).status, 200)
+            return gateway.metric("gatehouse_listener_requests_total", listener="front") > 0
+
+        wait_until(served, "a request under the new name")
+        self.assertEqual(sockets(), before)
+
     def test_a_hundred_reloads_lose_nothing(self):
         gateway = self.start()
         settings = config([route("all", "/", "origin")], {"origin": self.target.address}, drain_timeout="30s")
