@@ -66,15 +66,19 @@ constexpr NameSet kForwarding({
     Name::kXRealIp,
 });
 
-constexpr std::string_view kOwnedPrefixes[] = {"x-consumer-", "x-gatehouse-"};
+constexpr std::string_view kOwnedPrefixes[] = {"x-consumer-", "x-gatehouse-", "x-original-"};
 constexpr std::string_view kForwardedPrefix = "x-forwarded-";
+// Other ways in which proxies and content delivery networks say who the client is.
+constexpr std::string_view kForwardingUnknown[] = {
+    "cf-connecting-ip", "true-client-ip", "x-client-ip", "x-cluster-client-ip", "x-forwarded"};
 
+// Origins that put fields into environment variables take all of these for the same.
 char Fold(char c) {
-  if (c == '_') return '-';
+  if (c == '_' || c == '.') return '-';
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
 }
 
-// `pattern` is lower case; case and '_' for '-' make no difference in the name.
+// `pattern` is lower case; case, and '_' or '.' for '-', make no difference in the name.
 bool StartsWithFolded(std::string_view name, std::string_view pattern) {
   return name.size() >= pattern.size() && std::equal(pattern.begin(), pattern.end(), name.begin(),
                                                      [](char p, char n) { return p == Fold(n); });
@@ -87,10 +91,10 @@ bool MatchesPattern(std::string_view name, std::string_view pattern) {
   return name.size() == pattern.size() && StartsWithFolded(name, pattern);
 }
 
-// The id of a name spelt with '_' for '-', such as X_User_Id.
+// The id of a name spelt with '_' or '.' for '-', such as X_User_Id.
 Name FindFolded(std::string_view name) {
   char folded[64];
-  if (name.size() > sizeof(folded) || name.find('_') == std::string_view::npos) {
+  if (name.size() > sizeof(folded) || name.find_first_of("_.") == std::string_view::npos) {
     return Name::kUnknown;
   }
   std::transform(name.begin(), name.end(), folded, Fold);
@@ -98,13 +102,18 @@ Name FindFolded(std::string_view name) {
 }
 
 bool OwnedUnknown(std::string_view name, const StripOptions& options) {
-  // All that could be spelt with '_', and all prefixes, begin with an x.
-  if ((name[0] | 0x20) != 'x') return false;
+  const char first = static_cast<char>(name[0] | 0x20);
+  if (first != 'x' && first != 't' && first != 'c') return false;
   const Name id = FindFolded(name);
   if (id != Name::kUnknown) {
     return kIdentity.Has(id) || (!options.trust_forwarded && kForwarding.Has(id));
   }
-  if (!options.trust_forwarded && StartsWithFolded(name, kForwardedPrefix)) return true;
+  if (!options.trust_forwarded &&
+      (StartsWithFolded(name, kForwardedPrefix) ||
+       std::any_of(std::begin(kForwardingUnknown), std::end(kForwardingUnknown),
+                   [name](std::string_view other) { return MatchesPattern(name, other); }))) {
+    return true;
+  }
   return std::any_of(std::begin(kOwnedPrefixes), std::end(kOwnedPrefixes),
                      [name](std::string_view prefix) { return StartsWithFolded(name, prefix); });
 }

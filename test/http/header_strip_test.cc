@@ -113,11 +113,17 @@ TEST_F(StripTest, Untrusted) {
                          {"X_Forwarded_For", "1.1.1.1"},
                          {"Forwarded", "for=1.1.1.1"},
                          {"X-Real-IP", "1.1.1.1"},
+                         {"X-Original-Path", "/admin"},
+                         {"X.User.Id", "1"},
+                         {"True-Client-IP", "1.1.1.1"},
+                         {"X.Client_IP", "1.1.1.1"},
+                         {"CF-Connecting-IP", "1.1.1.1"},
+                         {"X-Forwarded", "for=1.1.1.1"},
                          {"X-Kept", "1"},
                          {"User_Agent", "1"},
                          {"X-Request-Id", "1"}};
   Fill(fields);
-  EXPECT_EQ(StripUntrusted(headers_, {}), 20u);
+  EXPECT_EQ(StripUntrusted(headers_, {}), 26u);
   EXPECT_EQ(Left(), "Host=a;X-Kept=1;User_Agent=1;X-Request-Id=1;");
   EXPECT_EQ(StripUntrusted(headers_, {}), 0u);
 
@@ -125,8 +131,9 @@ TEST_F(StripTest, Untrusted) {
   StripUntrusted(headers_, {.trust_forwarded = true});
   EXPECT_EQ(Left(),
             "Host=a;X-Forwarded-For=1.1.1.1;X-Forwarded-Proto=https;X-Forwarded-Scheme=https;"
-            "X_Forwarded_For=1.1.1.1;Forwarded=for=1.1.1.1;X-Real-IP=1.1.1.1;X-Kept=1;"
-            "User_Agent=1;X-Request-Id=1;");
+            "X_Forwarded_For=1.1.1.1;Forwarded=for=1.1.1.1;X-Real-IP=1.1.1.1;"
+            "True-Client-IP=1.1.1.1;X.Client_IP=1.1.1.1;CF-Connecting-IP=1.1.1.1;"
+            "X-Forwarded=for=1.1.1.1;X-Kept=1;User_Agent=1;X-Request-Id=1;");
 }
 
 TEST_F(StripTest, MoreOwnedNames) {
