@@ -83,7 +83,13 @@ Exchange::Outcome Exchange::SendOwn(bool framed) {
 // The origin's head, made fit for the client. False: it is not fit.
 bool Exchange::PrepareResponse() {
   http::HeaderMap& headers = response_.headers;
-  if (response_.status != 101 && !http::StripHopByHop(headers)) return false;
+  if (response_.status == 101) {
+    // Only to what was asked for: the client speaks no other protocol (RFC 9110, section 7.8).
+    const std::string_view protocol = headers.Get(Name::kUpgrade).value_or(std::string_view());
+    if (!http::EqualsIgnoreCase(protocol, request_.upgrade_protocol)) return false;
+  } else if (!http::StripHopByHop(headers)) {
+    return false;
+  }
   for (const std::string& name : config_->remove_from_responses) headers.Remove(name);
   if (!config_->server_header.empty()) headers.Set(Name::kServer, config_->server_header);
   if (!config_->via.empty()) headers.Append(Name::kVia, config_->via);

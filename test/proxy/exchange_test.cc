@@ -226,6 +226,25 @@ TEST(ExchangeTest, WebSocketBytesPassBothWays) {
   EXPECT_TRUE(bench.RunUntil([&] { return client->closed(); }));
 }
 
+TEST(ExchangeTest, AnUpgradeToSomethingElseIsRefused) {
+  for (const std::string_view field : {"Upgrade: h2c\r\n", ""}) {
+    ExchangeBench bench(kConfig);
+    bench.origin().set_auto_answer(false);
+    auto client = bench.Connect();
+    client->Push(
+        "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    ASSERT_TRUE(bench.RunUntil([&] {
+      return bench.origin().connections() == 1 &&
+             bench.origin().connection(0).received().ends_with("\r\n\r\n");
+    }));
+    bench.origin().connection(0).Send(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n" + std::string(field) +
+        "\r\n");
+    ASSERT_TRUE(bench.RunUntil([&] { return !client->written().empty(); }));
+    EXPECT_TRUE(client->TakeWritten().starts_with("HTTP/1.1 502")) << field;
+  }
+}
+
 TEST(ExchangeTest, ExpectContinueIsAnsweredWhenTheBodyIsWanted) {
   ExchangeBench bench(kConfig);
   auto client = bench.Connect();
