@@ -1,10 +1,10 @@
 // Graceful stop and binary upgrade. See server.h.
 #include <algorithm>
-#include <cstdio>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "source/server/say.h"
 #include "source/server/server.h"
 
 namespace gatehouse::server {
@@ -14,10 +14,6 @@ constexpr Duration kDrainTick = std::chrono::milliseconds(20);
 // An idle connection is given this long for a request that is on its way.
 constexpr Duration kIdleGrace = std::chrono::seconds(2);
 constexpr std::string_view kAdminAddress = "admin";
-
-void Say(std::string_view line) {
-  std::fprintf(stderr, "gatehouse: %.*s\n", static_cast<int>(line.size()), line.data());
-}
 
 }  // namespace
 

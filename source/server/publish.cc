@@ -4,12 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "source/net/listener.h"
+#include "source/server/say.h"
 #include "source/server/server.h"
 
 namespace gatehouse::server {
@@ -19,10 +19,6 @@ namespace {
 constexpr Duration kWarmUp = std::chrono::seconds(5);
 // Idle connections of a listener that left the config.
 constexpr Duration kIdleGrace = std::chrono::seconds(5);
-
-void Say(std::string_view line) {
-  std::fprintf(stderr, "gatehouse: %.*s\n", static_cast<int>(line.size()), line.data());
-}
 
 }  // namespace
 
@@ -45,7 +41,7 @@ std::string Server::AllErrors(const config::ErrorList& of_text) const {
 void Server::Reload(std::string_view why) {
   if (state_ == State::kDraining || state_ == State::kStopping) return;
   const auto rejected = [&](const std::string& errors) {
-    std::fputs(errors.c_str(), stderr);
+    Tell(errors);
     Say(fmt::format("{}: the new config is not used; the one of version {} serves on", why,
                     version_));
     counters_->Add(server_metrics_->config_rejected);
@@ -57,7 +53,7 @@ void Server::Reload(std::string_view why) {
   config::BuildResult built = config::Build(loaded.resources, BuildEnvironmentOf(), base);
   config::AddNewErrors(built.errors, &loaded.errors);
   if (built.snapshot == nullptr) return rejected(loaded.errors.ToString());
-  std::fputs(loaded.errors.ToString().c_str(), stderr);  // warnings
+  Tell(loaded.errors.ToString());  // warnings
   last_load_valid_ = true;
   NoteProcessSettings(loaded.settings);
   if (built.snapshot == base) {

@@ -15,6 +15,8 @@
 
 #include <fmt/format.h>
 
+#include "source/server/say.h"
+
 namespace gatehouse::server {
 namespace {
 
@@ -43,10 +45,6 @@ sigset_t HandledSignals() {
   sigemptyset(&set);
   for (int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&set, signal);
   return set;
-}
-
-void Say(std::string_view line) {
-  std::fprintf(stderr, "gatehouse: %.*s\n", static_cast<int>(line.size()), line.data());
 }
 
 }  // namespace
