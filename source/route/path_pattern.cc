@@ -178,7 +178,11 @@ void ParseRegex(PathPattern& pattern, std::vector<std::string>& errors) {
     return;
   }
   pattern.literal = LiteralPrefixOfRegex(pattern.text);
-  if (!pattern.literal.empty() && pattern.literal.front() != '/') {
+  // What it matches lies between the two; what starts with a '/' is less than "0".
+  std::string least, most;
+  const bool elsewhere =
+      (*regex)->PossibleMatchRange(&least, &most, 8) && (least >= "0" || most < "/");
+  if (elsewhere || (!pattern.literal.empty() && pattern.literal.front() != '/')) {
     errors.push_back("never matches: every path starts with '/'");
   }
   for (const auto& [index, name] : (*regex)->CapturingGroupNames()) {

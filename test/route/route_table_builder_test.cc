@@ -118,8 +118,15 @@ TEST(RouteTableBuilderTest, Templates) {
 }
 
 TEST(RouteTableBuilderTest, Regexes) {
-  EXPECT_EQ(PathErrorOf(PathMatch::Regex("users/.*")),
-            "match.path_regex: never matches: every path starts with '/'");
+  for (const char* never : {"users/.*", "", "[a-z]+/x", "(a|b)/x", "a?b/"}) {
+    EXPECT_EQ(PathErrorOf(PathMatch::Regex(never)),
+              "match.path_regex: never matches: every path starts with '/'")
+        << never;
+  }
+  for (const char* some : {".*", "(?i)/A", "(/a|b)/x", "/?", "[^a]+", "(?:/v[0-9])?/x", "(a|/)*",
+                           "a*/x", "\\x2fa", "/"}) {
+    EXPECT_EQ(PathErrorOf(PathMatch::Regex(some)), "0 errors") << some;
+  }
   EXPECT_EQ(PathErrorOf(PathMatch::Regex("/(?P<a>x)(?P<b>y)(z)")), "0 errors");
   std::string many = "/";
   for (int i = 0; i < 20; ++i) many += "(x)";
