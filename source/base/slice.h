@@ -80,7 +80,7 @@ class SlabPool {
   [[nodiscard]] size_t in_use_bytes() const { return in_use_; }
   [[nodiscard]] size_t budget_bytes() const { return budget_; }
   void set_budget_bytes(size_t bytes) { budget_ = bytes; }
-  // Above this, sources are not read any more.
+  // Above this, connections buffer less of a body.
   [[nodiscard]] bool tight() const { return in_use_ > budget_ / 5 * 4; }
   // Above this, new requests are shed.
   [[nodiscard]] bool exhausted() const { return in_use_ > budget_; }

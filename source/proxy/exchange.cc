@@ -154,7 +154,8 @@ Exchange::Outcome Exchange::SendRequest() {
   last_endpoint_ = &endpoint;
   context_.facts().upstream_address = arena_.Copy(endpoint.text());
   // A client of HTTP/1.0 may name no host; many origins refuse an empty one.
-  if (route_->host_from_endpoint || request_.authority.empty()) {
+  const bool no_host = host_.empty() && !route_->host_rewrite.has_value();
+  if (route_->host_from_endpoint || no_host) {
     request_.authority = context_.facts().upstream_address;
     request_.headers.Set(http::Name::kHost, request_.authority);
   }

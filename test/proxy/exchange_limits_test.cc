@@ -271,6 +271,43 @@ TEST_F(ExchangeLimitsTest, TrailersOfResponsesMayHaveUnderscores) {
   EXPECT_TRUE(bench_.Response(*client, "x_sum: 7\r\n\r\n").starts_with("HTTP/1.1 200"));
 }
 
+TEST(ExchangeHostTest, EachTryNamesItsOwnEndpointForAClientWithoutAHost) {
+  TcpOrigin other;
+  other.set_auto_answer(false);
+  std::string config = R"(
+listeners:
+- { name: edge, address: "127.0.0.1:0", route_tables: [all], access_log: { path: "off" }, headers: { via: edge-1 } }
+route_tables:
+- name: all
+  domains: ["*"]
+  routes: [ { name: all, forward: both, retry: { attempts: 1, on: [5xx] } } ]
+clusters:
+- { name: both, endpoints: ["ORIGIN", "127.0.0.1:OTHER"] }
+)";
+  config.replace(config.find("OTHER"), 5, std::to_string(other.port()));
+  ExchangeBench bench(config);
+  bench.origin().set_auto_answer(false);
+  auto client = bench.Connect();
+  client->Push("GET /x HTTP/1.0\r\nVia: 1.0 before\r\n\r\n");
+  const auto asked = [&](TcpOrigin& origin) {
+    other.Step();
+    return origin.requests() == 1;
+  };
+  ASSERT_TRUE(bench.RunUntil([&] { return asked(bench.origin()) || asked(other); }));
+  TcpOrigin& first = asked(other) ? other : bench.origin();
+  TcpOrigin& second = &first == &other ? bench.origin() : other;
+  first.connection(0).Send("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n");
+  bench.Settle();
+  bench.Advance(seconds(1));
+  ASSERT_TRUE(bench.RunUntil([&] { return asked(second); }));
+  for (TcpOrigin* origin : {&first, &second}) {
+    const std::string& request = origin->connection(0).received();
+    EXPECT_NE(request.find("host: " + origin->address().ToString() + "\r\n"), std::string::npos)
+        << request;
+    EXPECT_NE(request.find("ia: 1.0 before, 1.1 edge-1\r\n"), std::string::npos) << request;
+  }
+}
+
 // RFC 9110, section 7.6.2.
 TEST_F(ExchangeLimitsTest, MaxForwardsOfOptionsIsHeeded) {
   std::shared_ptr<PipeEnd> client = bench_.Connect();
