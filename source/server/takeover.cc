@@ -184,7 +184,7 @@ void TakeoverOffer::Withdraw() {
   if (fd_ < 0) return;
   // While the socket is open, no other file can have its number.
   struct stat there{};
-  if (stat(path_.c_str(), &there) == 0 && there.st_dev == own_.st_dev &&
+  if (!replaced_ && stat(path_.c_str(), &there) == 0 && there.st_dev == own_.st_dev &&
       there.st_ino == own_.st_ino) {
     unlink(path_.c_str());
   }
@@ -251,6 +251,7 @@ void TakeoverOffer::OnAnswer() {
   const bool ready = got == 5 && std::memcmp(answer, "ready", 5) == 0;
   DropPeer();
   if (!ready) return;  // the new process gave up: nothing has changed
+  replaced_ = true;
   Withdraw();
   callbacks_.replaced();
 }

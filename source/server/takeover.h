@@ -87,6 +87,7 @@ class TakeoverOffer {
   // Where to go on with the list for the peer.
   std::string next_address_;
   size_t next_socket_ = 0;
+  bool replaced_ = false;  // the path is the new process's, which may be about to take it
   std::unique_ptr<net::FdEvents> peer_events_;
 };
 
