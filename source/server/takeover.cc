@@ -1,5 +1,6 @@
 #include "source/server/takeover.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -170,13 +171,17 @@ TakeoverOffer::TakeoverOffer(net::Loop& loop, std::string path, int fd, Callback
     : loop_(loop), path_(std::move(path)), fd_(fd), callbacks_(std::move(callbacks)) {
   // When this fails, nothing is like it: the path stays.
   if (stat(path_.c_str(), &own_) != 0) own_ = {};
+  KeepSpare();
   events_ = std::make_unique<net::FdEvents>(
       loop_, fd_, this,
       [](void* self, net::Ready) { static_cast<TakeoverOffer*>(self)->OnConnection(); },
       net::FdEvents::Trigger::kLevelRead);
 }
 
-TakeoverOffer::~TakeoverOffer() { Withdraw(); }
+TakeoverOffer::~TakeoverOffer() {
+  Withdraw();
+  if (spare_fd_ >= 0) close(spare_fd_);
+}
 
 void TakeoverOffer::Withdraw() {
   DropPeer();
@@ -192,11 +197,16 @@ void TakeoverOffer::Withdraw() {
 }
 
 void TakeoverOffer::OnConnection() {
-  const int peer = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (peer < 0) return;
+  int peer = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (peer < 0 && (errno == EMFILE || errno == ENFILE) && spare_fd_ >= 0) {
+    // An upgrade may be what is to help.
+    close(std::exchange(spare_fd_, -1));
+    peer = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  }
+  if (peer < 0) return KeepSpare();
   if (!IsTrusted(peer) || peer_ >= 0) {
     close(peer);
-    return;
+    return KeepSpare();
   }
   peer_ = peer;
   next_address_.clear();
@@ -260,6 +270,11 @@ void TakeoverOffer::DropPeer() {
   peer_events_.reset();
   if (peer_ >= 0) close(peer_);
   peer_ = -1;
+  KeepSpare();
+}
+
+void TakeoverOffer::KeepSpare() {
+  if (spare_fd_ < 0) spare_fd_ = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 }  // namespace gatehouse::server

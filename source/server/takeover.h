@@ -76,6 +76,7 @@ class TakeoverOffer {
   void SendMore();
   void OnAnswer();
   void DropPeer();
+  void KeepSpare();
 
   net::Loop& loop_;
   std::string path_;
@@ -84,6 +85,7 @@ class TakeoverOffer {
   Callbacks callbacks_;
   std::unique_ptr<net::FdEvents> events_;
   int peer_ = -1;
+  int spare_fd_ = -1;  // given up for a peer when there is no other descriptor
   // Where to go on with the list for the peer.
   std::string next_address_;
   size_t next_socket_ = 0;

@@ -171,6 +171,24 @@ TEST_F(TakeoverTest, ANewProcessThatGivesUpChangesNothing) {
   for (int fd : taken) close(fd);
 }
 
+TEST_F(TakeoverTest, AlsoWhenThereIsNoDescriptorLeft) {
+  offered_["a"] = {Listen()};
+  StartOld();
+  const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, path_.c_str(), sizeof(address.sun_path) - 1);
+  std::vector<int> all;
+  for (int one = dup(fd); one >= 0; one = dup(fd)) all.push_back(one);
+  char text[16] = {};
+  const bool asked = connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+  const ssize_t got = asked ? recv(fd, text, sizeof(text), 0) : -1;
+  for (int one : all) close(one);
+  close(fd);
+  EXPECT_EQ(got, 1);
+  EXPECT_EQ(text[0], 'a');
+}
+
 TEST_F(TakeoverTest, OneAtATime) {
   offered_["a"] = {Listen()};
   StartOld();
