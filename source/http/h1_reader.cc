@@ -4,6 +4,13 @@
 #include <utility>
 
 namespace gatehouse::http {
+namespace {
+
+// From so many pieces on, small ones are copied together: a slice is larger than what it refers to
+// when a body comes in chunks of a few bytes.
+constexpr size_t kManyPieces = 16;
+
+}  // namespace
 
 template <typename Parse>
 H1ParseStatus H1Reader::ParseHead(Parse&& parse) {
@@ -43,7 +50,12 @@ H1BodyStatus H1Reader::Decode(size_t max, const H1Limits& limits, H1HeadScratch&
         out.Append(in_.TakeFront());
         continue;
       }
-      out.Append(front.Sub(static_cast<size_t>(step.data.data() - front.data()), step.data.size()));
+      if (step.data.size() <= Chain::kCopyBelow && out.slices() >= kManyPieces) {
+        out.AppendCopy(step.data, pool_);
+      } else {
+        const auto at = static_cast<size_t>(step.data.data() - front.data());
+        out.Append(front.Sub(at, step.data.size()));
+      }
     }
     in_.RemovePrefix(step.consumed);
     if (step.status == H1BodyStatus::kDone || step.status == H1BodyStatus::kError) {
