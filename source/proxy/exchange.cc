@@ -198,7 +198,8 @@ Exchange::Outcome Exchange::ResponseFilters() {
 
 Exchange::Outcome Exchange::SendResponse() {
   if (!response_out_) {
-    const bool has_body = local_ ? !local_body_.empty() : !attempt_.head_ends();
+    const bool wants_body = request_.method != http::Method::kHead;
+    const bool has_body = local_ ? wants_body && !local_body_.empty() : !attempt_.head_ends();
     if (!local_ && has_body && run_.wants_response_body() && response_.status != 101) {
       // Its length is not what the origin said any more.
       response_.body = http::BodyKind::kChunked;

@@ -264,6 +264,15 @@ TEST_F(ExchangeLimitsTest, ProtocolErrorsAreCountedByKind) {
   EXPECT_EQ(count(ProtocolErrorKind::kMalformed), 1u);
 }
 
+TEST_F(ExchangeLimitsTest, WhatHeadDoesNotGetIsNotCounted) {
+  std::shared_ptr<PipeEnd> client = bench_.Connect();
+  client->Push("HEAD /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+  const std::string response = bench_.Response(*client, "\r\n\r\n");
+  EXPECT_NE(response.find("content-length: 3\r\n"), std::string::npos) << response;
+  bench_.Settle();
+  EXPECT_EQ(Value(RouteOf("hello").metrics->response_bytes), 0u);
+}
+
 TEST_F(ExchangeLimitsTest, TrailersOfResponsesMayHaveUnderscores) {
   std::shared_ptr<PipeEnd> client = Ask(Get("/x"));
   bench_.origin().connection(0).Send(
