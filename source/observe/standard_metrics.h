@@ -165,7 +165,6 @@ struct ListenerMetrics {
   CounterId connections;
   GaugeId active_connections;
   CounterId rejected_limit;   // over the connection limit
-  CounterId rejected_memory;  // no memory left in the worker's budget
   CounterId accept_failures;  // accept(2) failed, such as for want of file descriptors
   CounterId protocol_errors[kProtocolErrorKinds];
   CounterId requests;
@@ -179,8 +178,6 @@ struct ListenerMetrics {
     visit(active_connections, "gatehouse_listener_active_connections", "Connections open.");
     visit(rejected_limit, "gatehouse_listener_rejected_total",
           "Connections closed right after they were accepted.", {"reason", "limit"});
-    visit(rejected_memory, "gatehouse_listener_rejected_total",
-          "Connections closed right after they were accepted.", {"reason", "memory"});
     visit(accept_failures, "gatehouse_listener_accept_failures_total",
           "Calls of accept that failed.");
     for (size_t i = 0; i < kProtocolErrorKinds; ++i) {

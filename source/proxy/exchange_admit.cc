@@ -280,6 +280,7 @@ bool Exchange::RewriteRequest() {
 Exchange::Outcome Exchange::RedirectClient() {
   const std::string_view location =
       route_->redirect->Location({request_.scheme, host_, port_}, RewriteOf(), arena_);
+  if (location.empty()) return Fail(http::Error::Downstream(What::kBadRequest));
   response_.Reset();
   response_.status = static_cast<uint16_t>(route_->redirect->status());
   response_.headers.Set(Name::kLocation, location);

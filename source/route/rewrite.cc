@@ -342,6 +342,7 @@ std::string_view Redirect::Location(const Request& request, const RewriteInput& 
   Joiner joiner(arena);
   const std::string_view scheme = spec_.scheme.empty() ? request.scheme : spec_.scheme;
   const std::string_view host = spec_.host.empty() ? request.host : spec_.host;
+  if (host.empty() && (scheme != request.scheme || spec_.port != 0)) return {};
   if (!host.empty()) {
     const bool same_place = scheme == request.scheme && spec_.host.empty();
     const uint32_t port = spec_.port != 0 ? spec_.port : same_place ? request.port : 0;

@@ -122,6 +122,8 @@ class Redirect {
   [[nodiscard]] static absl::StatusOr<Redirect> Build(Spec spec);
 
   [[nodiscard]] uint32_t status() const { return spec_.status; }
+  // Empty when there is no way to say it: to another scheme or port of a host that an HTTP/1.0
+  // client did not name.
   [[nodiscard]] std::string_view Location(const Request& request, const RewriteInput& input,
                                           Arena& arena) const;
 

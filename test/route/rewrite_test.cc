@@ -178,6 +178,10 @@ TEST_F(RedirectTest, Places) {
   EXPECT_EQ(Location({.strip_query = true}, "/a", "b"), "http://shop.example:8080/a");
   request_.host = {};
   EXPECT_EQ(Location({}, "//evil.example"), "/evil.example");
+  // A path alone would lead back here, again and again.
+  EXPECT_EQ(Location({.scheme = "https"}, "/a"), "");
+  EXPECT_EQ(Location({.port = 8443}, "/a"), "");
+  EXPECT_EQ(Location({.scheme = "https", .host = "a.example"}, "/a"), "https://a.example/a");
 }
 
 TEST_F(RedirectTest, Paths) {
