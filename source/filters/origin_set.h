@@ -32,8 +32,8 @@ class OriginSet {
   [[nodiscard]] bool Allows(std::string_view origin) const;
   // "*" is in it.
   [[nodiscard]] bool allows_any() const { return any_; }
-  // It would say yes to any site whatever, by "*", by a regex, or by "null", which every site can be
-  // in a sandboxed frame.
+  // It would say yes to any site whatever, by "*", by a regex, or by "null", which every site can
+  // be in a sandboxed frame.
   [[nodiscard]] bool IsOpen() const;
   [[nodiscard]] bool empty() const;
 

@@ -130,7 +130,7 @@ size_t FileSource::HashOfContent() const {
   if (file < 0) return 0;
   std::string text;
   char buffer[16384];
-  struct stat status {};
+  struct stat status{};
   ssize_t got = fstat(file, &status) == 0 && S_ISREG(status.st_mode) ? 1 : -1;
   while (got > 0) {
     got = read(file, buffer, sizeof(buffer));
