@@ -10,6 +10,7 @@
 
 import contextlib
 import queue
+import random
 import socket
 import struct
 import threading
@@ -321,7 +322,12 @@ class Origin:
 
 
 def free_port():
-    """A port where nobody listens now. For servers that cannot take port 0, and for dead endpoints."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """A port where nobody listens now. For servers that cannot take port 0, and for dead endpoints.
+
+    Not one that the system gives to those who ask for any: the next connection could be given it.
+    """
+    while True:
+        port = random.randrange(12_000, 32_000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
