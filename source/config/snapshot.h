@@ -21,8 +21,10 @@
 #include "source/filters/substitution.h"
 #include "source/http/forwarded.h"
 #include "source/http/h1_server_connection.h"
+#include "source/http/h2_options.h"
 #include "source/http/normalize.h"
 #include "source/net/address.h"
+#include "source/net/tls_context.h"
 #include "source/observe/access_log.h"
 #include "source/observe/standard_metrics.h"
 #include "source/route/rewrite.h"
@@ -103,6 +105,32 @@ struct Route {
   observe::MetricHandle<observe::RouteMetrics> metrics;
 };
 
+// The PROXY protocol in front of a connection's first byte: who the client is, from a proxy below
+// HTTP.
+struct ProxyProtocolPolicy {
+  enum class Mode : uint8_t { kOff, kOptional, kRequired };
+  Mode mode = Mode::kOff;
+  // Peers that may speak for others. One that may not is refused (kRequired) or served as what it
+  // is (kOptional).
+  std::vector<net::Cidr> trusted;
+};
+
+// What becomes of X-Forwarded-Client-Cert.
+struct ClientCertPolicy {
+  enum class Forward : uint8_t {
+    kSanitize,           // removed
+    kForwardOnly,        // kept when the client has a certificate, else removed
+    kAppendForward,      // the client's certificate is added, when it has one
+    kSanitizeSet,        // only the client's certificate, when it has one
+    kAlwaysForwardOnly,  // kept whatever the connection is
+  };
+  Forward forward = Forward::kSanitize;
+  bool subject = true;  // which details are told besides the hash
+  bool uri = true;
+  bool dns = true;
+  bool cert = false;
+};
+
 struct Listener {
   std::string name;
   std::string address_text;  // as configured; port 0 stays 0
@@ -110,6 +138,11 @@ struct Listener {
   int backlog = 4096;
   // Connections keep the options that they were accepted with.
   std::shared_ptr<const http::H1ServerOptions> h1;
+  std::shared_ptr<const http::H2ServerOptions> h2;        // null: HTTP/2 is off
+  std::shared_ptr<const net::TlsServerContext> tls;       // null: plain TCP
+  Duration handshake_timeout = std::chrono::seconds(10);  // of TLS, and of the PROXY header
+  ProxyProtocolPolicy proxy_protocol;
+  ClientCertPolicy client_cert;
   Duration stream_idle = std::chrono::minutes(5);  // until a route has its own
   uint32_t max_connections = 0;                    // over all workers; 0: no limit
   uint32_t max_connections_per_ip = 0;             // over all workers; 0: no limit

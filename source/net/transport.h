@@ -12,12 +12,15 @@
 
 #include <cstdint>
 #include <memory>
+#include <string_view>
 
 #include "source/base/chain.h"
 #include "source/net/address.h"
 #include "source/net/loop.h"
 
 namespace gatehouse::net {
+
+struct TlsFacts;
 
 enum class IoStatus : uint8_t {
   kOk,          // some bytes moved
@@ -46,6 +49,17 @@ class Transport {
   virtual void Abort() = 0;
   // Zero once a connect succeeded, else errno. Asked when write-ready for the first time.
   [[nodiscard]] virtual int ConnectError() = 0;
+
+  // TLS: there is nothing to read or write before the handshake is done. One that fails becomes
+  // readable, and Read() tells of the error.
+  [[nodiscard]] virtual bool established() const { return true; }
+  // Of an established TLS connection; null for others.
+  [[nodiscard]] virtual const TlsFacts* tls() const { return nullptr; }
+  // What is read now came before the handshake was complete and may be a replay (RFC 8446, section
+  // 8; RFC 8470).
+  [[nodiscard]] virtual bool early_data() const { return false; }
+  // Why the connection could not be made or broke, in words; empty when that is all that is known.
+  [[nodiscard]] virtual std::string_view failure() const { return {}; }
 
   void SetReady(void* owner, ReadyCallback callback) {
     owner_ = owner;

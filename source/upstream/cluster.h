@@ -21,13 +21,23 @@
 #include "source/base/status.h"
 #include "source/base/time.h"
 #include "source/http/h1_parser.h"
+#include "source/http/h2_options.h"
 #include "source/net/resolver.h"
+#include "source/net/tls_context.h"
 #include "source/observe/standard_metrics.h"
 #include "source/upstream/endpoint.h"
 
 namespace gatehouse::upstream {
 
 enum class LoadBalancing : uint8_t { kRoundRobin };
+
+enum class Protocol : uint8_t {
+  kHttp1,
+  kHttp2,  // by prior knowledge, or ALPN with TLS
+  kAuto,   // TLS: what ALPN agrees on, HTTP/1.1 when that is nothing
+};
+
+enum class ProxyHeader : uint8_t { kNone, kV1, kV2 };
 
 struct EndpointSpec {
   std::string host;  // an address without brackets, or a name for DNS
@@ -58,6 +68,11 @@ struct ClusterOptions {
   uint32_t max_connections = 10000;
   uint32_t max_pending = 1024;  // waiting while no connection may be opened for them
   http::H1Limits response_limits{.underscores = http::UnderscorePolicy::kAllow};
+  Protocol protocol = Protocol::kHttp1;
+  http::H2ClientOptions h2;
+  std::shared_ptr<const net::TlsClientContext> tls;  // null: plain TCP
+  // Sent first on each connection, about the client. Such a connection serves that client alone.
+  ProxyHeader proxy_header = ProxyHeader::kNone;
 };
 
 struct ClusterSpec {
@@ -65,6 +80,8 @@ struct ClusterSpec {
   std::vector<EndpointSpec> endpoints;
   DnsSpec dns;
   ClusterOptions options;
+  // Of what options.tls was made of: pools live on while it is the same.
+  std::string tls_fingerprint;
 };
 
 // Which generation of which cluster. `slot` is small and used again, `generation` never is.

@@ -62,6 +62,22 @@ def _copy_rapidjson(repository_ctx):
         executable = False,
     )
 
+# Debian's BoringSSL is Android's: headers and libraries are in folders of their own, without pkg-config. Its symbols are
+# OpenSSL's, so it is linked by its full name, and nothing that is linked with it may bring OpenSSL along.
+def _boringssl_rule(repository_ctx):
+    if not repository_ctx.path("/usr/include/android/openssl/is_boringssl.h").exists:
+        fail("BoringSSL is missing; run tools/setup.")
+    found = repository_ctx.execute(["sh", "-c", "ls -d /usr/lib/*/android/libssl.so.0"])
+    if found.return_code != 0:
+        fail("BoringSSL's libssl.so.0 is missing; run tools/setup.")
+    folder = found.stdout.strip().split("\n")[0].rsplit("/", 1)[0]
+    repository_ctx.symlink("/usr/include/android/openssl", "boringssl/openssl")
+    return ("cc_library(name = 'boringssl', hdrs = glob(['boringssl/**']), includes = ['boringssl'], linkopts = %r)" % [
+        folder + "/libssl.so.0",
+        folder + "/libcrypto.so.0",
+        "-Wl,-rpath," + folder,
+    ])
+
 def _system_libraries_impl(repository_ctx):
     if not repository_ctx.which("pkg-config"):
         fail("pkg-config is missing; run tools/setup.")
@@ -69,6 +85,7 @@ def _system_libraries_impl(repository_ctx):
     rules = [
         "package(default_visibility = ['//visibility:public'])",
         "cc_library(name = 'rapidjson', hdrs = glob(['include/rapidjson/**']), includes = ['include'])",
+        _boringssl_rule(repository_ctx),
     ]
     for name in sorted(_LIBRARIES):
         modules = _LIBRARIES[name]
