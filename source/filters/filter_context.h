@@ -19,6 +19,10 @@
 #include "source/observe/log_record.h"
 #include "source/upstream/callout.h"
 
+namespace gatehouse::net {
+struct TlsFacts;
+}
+
 namespace gatehouse::filters {
 
 class FilterRun;
@@ -41,6 +45,8 @@ struct ExchangeFacts {
   net::IpAddress client_ip{};  // the client's, behind trusted proxies
   net::Address peer;           // the connection's other end
   bool peer_trusted = false;   // it is a trusted proxy
+  // Of the connection; null without TLS. Lives as long as the exchange.
+  const net::TlsFacts* tls = nullptr;
   std::string_view listener;
   std::string_view table;  // empty before routing
   std::string_view route;

@@ -11,6 +11,7 @@
 #include "source/base/status.h"
 #include "source/filters/filter_context.h"
 #include "source/filters/request_values.h"
+#include "source/net/tls_spec.h"
 #include "source/observe/trace_context.h"
 
 namespace gatehouse::filters {
@@ -44,6 +45,10 @@ enum class Substitution::Variable : uint8_t {
   kTraceId,
   kTime,
   kTimeUnix,
+  kTlsServerName,
+  kTlsClientSubject,
+  kTlsClientFingerprint,
+  kTlsClientUri,
 };
 
 struct Substitution::Known {
@@ -87,6 +92,10 @@ constexpr Substitution::Known Substitution::Known::kAll[] = {
     {"trace_id", Variable::kTraceId},
     {"time", Variable::kTime},
     {"time_unix", Variable::kTimeUnix},
+    {"tls.server_name", Variable::kTlsServerName},
+    {"tls.client.subject", Variable::kTlsClientSubject},
+    {"tls.client.fingerprint", Variable::kTlsClientFingerprint},
+    {"tls.client.uri", Variable::kTlsClientUri},
 };
 
 namespace {
@@ -273,6 +282,15 @@ std::string_view Substitution::Value(const Op& op, FilterContext& context) {
       return Timestamp(context.loop().WallMicros(), arena);
     case Variable::kTimeUnix:
       return FormatNumber(context.loop().WallMicros() / 1'000'000, arena);
+    case Variable::kTlsServerName:
+      return facts.tls == nullptr ? std::string_view() : facts.tls->server_name;
+    case Variable::kTlsClientSubject:
+      return facts.tls == nullptr ? std::string_view() : facts.tls->subject;
+    case Variable::kTlsClientFingerprint:
+      return facts.tls == nullptr ? std::string_view() : facts.tls->fingerprint;
+    case Variable::kTlsClientUri:
+      if (facts.tls == nullptr || facts.tls->uris.empty()) return {};
+      return facts.tls->uris.front();
   }
   return {};
 }

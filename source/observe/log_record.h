@@ -66,7 +66,7 @@ struct LogRecord {
   std::string_view host;
   std::string_view path;      // as the client sent it, without the query
   std::string_view query;     // after the '?'; what is logged of it is the format's choice
-  std::string_view protocol;  // "HTTP/1.1"
+  std::string_view protocol;  // "HTTP/1.1", "HTTP/2"
   int status = 0;             // 0: none was sent
   LogFlags flags;
   std::string_view code;  // a stable word, such as "upstream_timeout"
@@ -84,7 +84,12 @@ struct LogRecord {
   int64_t upstream_us = kNotMeasured;
   std::string_view client_ip;     // after trusted proxies
   std::string_view peer_address;  // the socket's other end, with port
-  std::string_view consumer;      // who, by authentication: an id, never a key
+  std::string_view tls_version;   // "TLSv1.3"; these five are empty without TLS
+  std::string_view tls_cipher;
+  std::string_view tls_server_name;  // SNI
+  std::string_view tls_client_subject;
+  std::string_view tls_client_fingerprint;
+  std::string_view consumer;  // who, by authentication: an id, never a key
   std::string_view trace_id;
   std::string_view span_id;
   std::string_view request_id;

@@ -154,6 +154,21 @@ inline constexpr std::array<const char*, kProtocolErrorKinds> kProtocolErrorName
     "malformed",      "framing", "header_too_large", "uri_too_long",
     "body_too_large", "timeout", "unsupported"};
 
+// Why an HTTP/2 connection, or one stream of it, was ended: what the client sent cost more than it
+// may (RFC 9113, section 10.5).
+enum class H2AbuseKind : uint8_t {
+  kResets,         // streams opened and reset (rapid reset)
+  kControl,        // SETTINGS, PING, PRIORITY, WINDOW_UPDATE beyond what data needs
+  kEmpty,          // frames that carry nothing
+  kErrors,         // malformed requests
+  kContinuations,  // too many frames of one header block
+  kHeaderList,     // heads larger than the limit
+  kStalled,        // responses that the client's windows keep waiting
+};
+inline constexpr size_t kH2AbuseKinds = 7;
+inline constexpr std::array<const char*, kH2AbuseKinds> kH2AbuseNames = {
+    "resets", "control", "empty", "errors", "continuations", "header_list", "stalled"};
+
 struct ListenerMetrics {
   static constexpr const char* kGroup = "listener";
   static constexpr std::array<const char*, 1> kLabels = {"listener"};
@@ -161,11 +176,24 @@ struct ListenerMetrics {
   [[nodiscard]] CounterId ErrorsOf(ProtocolErrorKind kind) const {
     return protocol_errors[static_cast<size_t>(kind)];
   }
+  [[nodiscard]] CounterId AbuseOf(H2AbuseKind kind) const {
+    return http2_abuse[static_cast<size_t>(kind)];
+  }
 
   CounterId connections;
   GaugeId active_connections;
   CounterId rejected_limit;   // over the connection limit
+  CounterId rejected_proxy;   // its PROXY header is missing, broken or not to be believed
   CounterId accept_failures;  // accept(2) failed, such as for want of file descriptors
+  CounterId tls_handshakes;   // done
+  CounterId tls_failures;
+  CounterId tls_timeouts;
+  CounterId tls_resumed;          // of those done: with a ticket of an earlier connection
+  CounterId early_data_rejected;  // requests in early data answered 425
+  GaugeId certificate_not_after;  // main sets it; seconds since 1970, of the first to end
+  CounterId http2_connections;    // of those accepted
+  CounterId http2_abuse[kH2AbuseKinds];
+  CounterId http2_goaways;  // sent
   CounterId protocol_errors[kProtocolErrorKinds];
   CounterId requests;
   CounterId idle_closes;     // keep-alive connections closed for idleness
@@ -178,8 +206,30 @@ struct ListenerMetrics {
     visit(active_connections, "gatehouse_listener_active_connections", "Connections open.");
     visit(rejected_limit, "gatehouse_listener_rejected_total",
           "Connections closed right after they were accepted.", {"reason", "limit"});
+    visit(rejected_proxy, "gatehouse_listener_rejected_total",
+          "Connections closed right after they were accepted.", {"reason", "proxy_protocol"});
     visit(accept_failures, "gatehouse_listener_accept_failures_total",
           "Calls of accept that failed.");
+    visit(tls_handshakes, "gatehouse_listener_tls_handshakes_total", "TLS handshakes, by result.",
+          {"result", "ok"});
+    visit(tls_failures, "gatehouse_listener_tls_handshakes_total", "TLS handshakes, by result.",
+          {"result", "failed"});
+    visit(tls_timeouts, "gatehouse_listener_tls_handshakes_total", "TLS handshakes, by result.",
+          {"result", "timeout"});
+    visit(tls_resumed, "gatehouse_listener_tls_resumed_total",
+          "TLS handshakes that resumed a session.");
+    visit(early_data_rejected, "gatehouse_listener_early_data_rejected_total",
+          "Requests in TLS early data that were answered 425.");
+    visit(certificate_not_after, "gatehouse_listener_certificate_not_after_seconds",
+          "When the first of the certificates ends, in seconds since 1970.");
+    visit(http2_connections, "gatehouse_listener_http2_connections_total",
+          "Connections that spoke HTTP/2.");
+    for (size_t i = 0; i < kH2AbuseKinds; ++i) {
+      visit(http2_abuse[i], "gatehouse_listener_http2_abuse_total",
+            "HTTP/2 connections or streams ended for what the client sent, by kind.",
+            {"kind", kH2AbuseNames[i]});
+    }
+    visit(http2_goaways, "gatehouse_listener_http2_goaways_total", "GOAWAY frames sent.");
     for (size_t i = 0; i < kProtocolErrorKinds; ++i) {
       visit(protocol_errors[i], "gatehouse_listener_protocol_errors_total",
             "Requests refused before routing, by kind.", {"kind", kProtocolErrorNames[i]});

@@ -6,6 +6,7 @@
 #include "source/filters/request_id/request_id.h"
 #include "source/filters/request_values.h"
 #include "source/http/normalize.h"
+#include "source/net/tls_spec.h"
 #include "source/proxy/downstream.h"
 #include "source/proxy/exchange.h"
 
@@ -232,6 +233,13 @@ void Exchange::WriteLog() {
   record.client_ip =
       facts.peer_trusted ? std::string_view(ip, facts.client_ip.Format(ip)) : client_->ip_text;
   record.peer_address = client_->peer_text;
+  if (facts.tls != nullptr) {
+    record.tls_version = facts.tls->version;
+    record.tls_cipher = facts.tls->cipher;
+    record.tls_server_name = facts.tls->server_name;
+    record.tls_client_subject = facts.tls->subject;
+    record.tls_client_fingerprint = facts.tls->fingerprint;
+  }
   record.consumer = context_.GetNote("consumer");
   record.trace_id = facts.trace_id;
   if (facts.traceparent.size() >= 52) record.span_id = facts.traceparent.substr(36, 16);

@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 
 #include "source/base/status.h"
+#include "source/net/tls_spec.h"
 #include "test/filters/filter_fixture.h"
 
 namespace gatehouse::filters {
@@ -87,6 +88,18 @@ TEST_F(SubstitutionTest, EveryVariable) {
   EXPECT_EQ(Eval("$(original_path)"), "/users?name=Ada+L");
   EXPECT_EQ(Eval("$(request_id)"), "r1");
   EXPECT_EQ(Eval("$(trace_id)"), "t1");
+  EXPECT_EQ(Eval("$(tls.server_name)$(tls.client.subject)$(tls.client.uri)"), "");
+  net::TlsFacts tls;
+  context_.facts().tls = &tls;
+  EXPECT_EQ(Eval("$(tls.client.fingerprint)$(tls.client.uri)"), "");
+  tls.server_name = "shop.example";
+  tls.subject = "CN=ada,O=Example";
+  tls.fingerprint = "00ff";
+  tls.uris = {"spiffe://example/ada", "urn:other"};
+  EXPECT_EQ(Eval("$(tls.server_name)"), "shop.example");
+  EXPECT_EQ(Eval("$(tls.client.subject)"), "CN=ada,O=Example");
+  EXPECT_EQ(Eval("$(tls.client.fingerprint)"), "00ff");
+  EXPECT_EQ(Eval("$(tls.client.uri)", Substitution::kRequest), "spiffe://example/ada");
   EXPECT_EQ(Eval("$(time)"), "2026-01-01T00:00:00Z");
   EXPECT_EQ(Eval("$(time_unix)"), "1767225600");
 }

@@ -118,6 +118,23 @@ TEST(LogFormatTest, AbsentValues) {
   EXPECT_THAT(line, HasSubstr("\"status\":null"));
 }
 
+TEST(LogFormatTest, FactsOfTls) {
+  const std::string_view pattern =
+      "$(protocol) $(tls_version) $(tls_cipher) $(tls_server_name) \"$(tls_client_subject)\" "
+      "$(tls_client_fingerprint)";
+  LogRecord record = Sample();
+  EXPECT_EQ(Text(pattern, record), "HTTP/1.1 - - - \"-\" -\n");
+  record.protocol = "HTTP/2";
+  record.tls_version = "TLSv1.3";
+  record.tls_cipher = "TLS_AES_128_GCM_SHA256";
+  record.tls_server_name = "api.example.com";
+  record.tls_client_subject = "CN=\"ada\",O=Example";
+  record.tls_client_fingerprint = "00ff";
+  EXPECT_EQ(Text(pattern, record),
+            "HTTP/2 TLSv1.3 TLS_AES_128_GCM_SHA256 api.example.com "
+            "\"CN=\\x22ada\\x22,O=Example\" 00ff\n");
+}
+
 TEST(LogFormatTest, Numbers) {
   LogRecord record = Sample();
   EXPECT_EQ(Text("$(duration_ms) $(gateway_ms) $(unix_time)", record),
