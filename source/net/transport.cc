@@ -1,21 +1,13 @@
 #include "source/net/transport.h"
 
 #include <netinet/tcp.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 
+#include "source/net/socket_io.h"
+
 namespace gatehouse::net {
-namespace {
-
-constexpr size_t kMaxReadSlabs = 17;
-constexpr size_t kMaxWritePieces = 64;
-// Below this, the room behind the last slice is not worth a read of its own.
-constexpr size_t kMinTailRoom = 2048;
-
-}  // namespace
 
 PlainTransport::PlainTransport(Loop& loop, int fd)
     : events_(loop, fd, this,
@@ -53,91 +45,28 @@ int PlainTransport::ConnectError() {
 }
 
 IoStatus PlainTransport::Read(Chain& into, size_t limit) {
-  iovec pieces[kMaxReadSlabs];
-  Slab* slabs[kMaxReadSlabs];
-  size_t piece_count = 0;
-  size_t slab_count = 0;
-  size_t asked = 0;
-  const size_t tail = into.TailRoom();
-  if (tail >= std::min(limit, kMinTailRoom)) {
-    pieces[piece_count++] = {into.Reserve(tail, pool()), tail};
-    asked += tail;
-  }
-  while (asked < limit && piece_count < kMaxReadSlabs) {
-    Slab* slab = pool().Get();
-    slabs[slab_count++] = slab;
-    pieces[piece_count++] = {slab->data(), slab->size};
-    asked += slab->size;
-  }
-  const bool has_tail = piece_count > slab_count;
-  ssize_t got;
-  do {
-    got = piece_count == 1 ? recv(fd(), pieces[0].iov_base, pieces[0].iov_len, 0)
-                           : readv(fd(), pieces, static_cast<int>(piece_count));
-  } while (got < 0 && errno == EINTR);
-  const int error = errno;
-
-  size_t left = got > 0 ? static_cast<size_t>(got) : 0;
-  if (has_tail && left > 0) {
-    const size_t taken = std::min(left, pieces[0].iov_len);
-    into.Commit(taken);
-    left -= taken;
-  }
-  for (size_t i = 0; i < slab_count; ++i) {
-    if (left == 0) {
-      pool().Put(slabs[i]);
-      continue;
-    }
-    const size_t taken = std::min<size_t>(left, slabs[i]->size);
-    Slice slice(slabs[i], slabs[i]->data(), 0);
-    slice.Extend(taken);
-    into.Append(std::move(slice));
-    left -= taken;
-  }
-
-  if (got > 0) {
+  const SocketIo got = ReceiveInto(fd(), into, limit, pool());
+  if (got.bytes > 0) {
     // A short read says that nothing more is there, unless the end of file is, or an error:
     // libevent tells of EPOLLERR as of any socket that is ready for both.
-    short_read_ = static_cast<size_t>(got) < asked;
+    short_read_ = !got.full();
     if (short_read_ && !hangup_) may_read_ = false;
     return IoStatus::kOk;
   }
   may_read_ = short_read_ = false;
-  if (got == 0) return IoStatus::kEof;
-  return error == EAGAIN || error == EWOULDBLOCK ? IoStatus::kWouldBlock : IoStatus::kError;
+  if (got.bytes == 0) return IoStatus::kEof;
+  return got.would_block() ? IoStatus::kWouldBlock : IoStatus::kError;
 }
 
 IoStatus PlainTransport::Write(Chain& from) {
   bool wrote = false;
   while (!from.empty()) {
-    iovec pieces[kMaxWritePieces];
-    const size_t count = from.Gather(pieces, kMaxWritePieces);
-    size_t asked = 0;
-    for (size_t i = 0; i < count; ++i) asked += pieces[i].iov_len;
-    ssize_t sent;
-    do {
-      if (count == 1) {
-        sent = send(fd(), pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL);
-      } else {
-        msghdr message{};
-        message.msg_iov = pieces;
-        message.msg_iovlen = count;
-        sent = sendmsg(fd(), &message, MSG_NOSIGNAL);
-      }
-    } while (sent < 0 && errno == EINTR);
-    if (sent < 0) {
-      may_write_ = false;
-      if (errno == EAGAIN || errno == EWOULDBLOCK) {
-        return wrote ? IoStatus::kOk : IoStatus::kWouldBlock;
-      }
-      return IoStatus::kError;
-    }
-    from.RemovePrefix(static_cast<size_t>(sent));
+    const SocketIo sent = SendFrom(fd(), from);
+    if (!sent.full()) may_write_ = false;
+    if (sent.would_block()) return wrote ? IoStatus::kOk : IoStatus::kWouldBlock;
+    if (sent.bytes < 0) return IoStatus::kError;
+    if (!sent.full()) break;
     wrote = true;
-    if (static_cast<size_t>(sent) < asked) {
-      may_write_ = false;
-      break;
-    }
   }
   return IoStatus::kOk;
 }
