@@ -45,11 +45,15 @@ std::string TextOf(const EndpointSpec& spec) {
 
 uint64_t HashOptions(const ClusterOptions& o) {
   const http::H1Limits& limits = o.response_limits;
-  return absl::HashOf(o.load_balancing, o.connect_timeout.count(),
-                      o.response_header_timeout.count(), o.idle_timeout.count(), o.max_idle,
-                      o.max_requests_per_connection, o.max_connections, o.max_pending,
-                      limits.max_head_bytes, limits.max_uri_bytes, limits.max_headers,
-                      limits.underscores, limits.max_chunk_extra_bytes, limits.max_trailer_bytes);
+  const http::H2ClientOptions& h2 = o.h2;
+  const uint64_t of_h2 = absl::HashOf(h2.max_streams, h2.stream_window, h2.connection_window,
+                                      h2.ping_interval.count(), h2.ping_timeout.count());
+  return absl::HashOf(o.protocol, o.proxy_header, of_h2, o.load_balancing,
+                      o.connect_timeout.count(), o.response_header_timeout.count(),
+                      o.idle_timeout.count(), o.max_idle, o.max_requests_per_connection,
+                      o.max_connections, o.max_pending, limits.max_head_bytes, limits.max_uri_bytes,
+                      limits.max_headers, limits.underscores, limits.max_chunk_extra_bytes,
+                      limits.max_trailer_bytes);
 }
 
 uint64_t HashDns(const DnsSpec& dns, const std::vector<EndpointSpec>& endpoints) {
@@ -84,7 +88,8 @@ absl::StatusOr<std::shared_ptr<const Cluster>> Cluster::Make(
     if (absl::Status status = CheckEndpoint(endpoint, i); !status.ok()) return status;
     net::IpAddress ip;
     if (net::IpAddress::Parse(endpoint.host, &ip)) {
-      addresses.push_back({net::Address(ip, endpoint.port), TextOf(endpoint), endpoint.weight});
+      addresses.push_back(
+          {net::Address(ip, endpoint.port), TextOf(endpoint), endpoint.weight, endpoint.host});
     } else {
       names.push_back(endpoint);
     }
@@ -96,7 +101,8 @@ absl::StatusOr<std::shared_ptr<const Cluster>> Cluster::Make(
   }
 
   const uint64_t dns_hash = names.empty() ? 0 : HashDns(spec.dns, spec.endpoints);
-  const uint64_t fingerprint = absl::HashOf(spec.name, HashOptions(spec.options), dns_hash);
+  const uint64_t fingerprint =
+      absl::HashOf(spec.name, HashOptions(spec.options), spec.tls_fingerprint, dns_hash);
   const bool same = previous != nullptr && previous->fingerprint() == fingerprint;
   const EndpointSet* known = previous == nullptr ? nullptr : previous->endpoints().get();
   std::shared_ptr<const EndpointSet> endpoints = EndpointSet::Make(addresses, known);

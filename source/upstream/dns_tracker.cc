@@ -48,14 +48,15 @@ struct DnsTracker::Watched {
 std::shared_ptr<const EndpointSet> DnsTracker::Watched::MakeSet() const {
   std::vector<ResolvedEndpoint> endpoints;
   for (const EndpointSet::Entry& entry : *cluster->endpoints()) {
-    endpoints.push_back(
-        {entry.endpoint->address(), std::string(entry.endpoint->text()), entry.weight});
+    const Endpoint& endpoint = *entry.endpoint;
+    endpoints.push_back({endpoint.address(), std::string(endpoint.text()), entry.weight,
+                         std::string(endpoint.host())});
   }
   for (size_t i = 0; i < names.size(); ++i) {
     const EndpointSpec& spec = cluster->dns().names[i];
     for (const net::IpAddress& ip : names[i]->addresses) {
       const net::Address address(ip, spec.port);
-      endpoints.push_back({address, address.ToString(), spec.weight});
+      endpoints.push_back({address, address.ToString(), spec.weight, spec.host});
     }
   }
   return EndpointSet::Make(endpoints,

@@ -5,11 +5,17 @@
 namespace gatehouse::upstream {
 namespace {
 
-std::string KeyOf(std::string_view text, const net::Address& address) {
+std::string KeyOf(std::string_view text, std::string_view host, const net::Address& address) {
   std::string key(text);
+  key += ' ';
+  key += host;
   key += ' ';
   key += address.ToString();
   return key;
+}
+
+std::string HostOf(const ResolvedEndpoint& endpoint) {
+  return endpoint.host.empty() ? endpoint.address.ip().ToString() : endpoint.host;
 }
 
 }  // namespace
@@ -19,14 +25,16 @@ std::shared_ptr<const EndpointSet> EndpointSet::Make(const std::vector<ResolvedE
   std::unordered_map<std::string, std::shared_ptr<const Endpoint>> known;
   if (previous != nullptr) {
     for (const Entry& entry : *previous) {
-      known.emplace(KeyOf(entry.endpoint->text(), entry.endpoint->address()), entry.endpoint);
+      const Endpoint& endpoint = *entry.endpoint;
+      known.emplace(KeyOf(endpoint.text(), endpoint.host(), endpoint.address()), entry.endpoint);
     }
   }
   const std::shared_ptr<EndpointSet> set(new EndpointSet);
   set->entries_.reserve(endpoints.size());
   std::unordered_map<std::string, size_t> positions;
   for (const ResolvedEndpoint& resolved : endpoints) {
-    std::string key = KeyOf(resolved.text, resolved.address);
+    std::string host = HostOf(resolved);
+    std::string key = KeyOf(resolved.text, host, resolved.address);
     const auto [position, added] = positions.emplace(std::move(key), set->entries_.size());
     if (!added) {
       uint32_t& weight = set->entries_[position->second].weight;
@@ -35,8 +43,9 @@ std::shared_ptr<const EndpointSet> EndpointSet::Make(const std::vector<ResolvedE
     }
     const auto found = known.find(position->first);
     set->entries_.push_back(
-        {found != known.end() ? found->second
-                              : std::make_shared<const Endpoint>(resolved.address, resolved.text),
+        {found != known.end()
+             ? found->second
+             : std::make_shared<const Endpoint>(resolved.address, resolved.text, std::move(host)),
          resolved.weight});
   }
   return set;

@@ -25,14 +25,17 @@ namespace gatehouse::upstream {
 
 class Endpoint {
  public:
-  Endpoint(const net::Address& address, std::string text)
-      : address_(address), text_(std::move(text)) {}
+  Endpoint(const net::Address& address, std::string text, std::string host)
+      : address_(address), text_(std::move(text)), host_(std::move(host)) {}
   Endpoint(const Endpoint&) = delete;
   Endpoint& operator=(const Endpoint&) = delete;
 
   [[nodiscard]] const net::Address& address() const { return address_; }
   // "host:port" as configured, or the number that DNS gave. Lives as long as the Endpoint.
   [[nodiscard]] std::string_view text() const { return text_; }
+  // As configured, without the port: the name that DNS resolved, or the address without brackets.
+  // What TLS asks for and expects in the certificate. Lives as long as the Endpoint.
+  [[nodiscard]] std::string_view host() const { return host_; }
   [[nodiscard]] bool healthy() const { return healthy_.load(std::memory_order_relaxed); }
 
  private:
@@ -41,13 +44,16 @@ class Endpoint {
   net::Address address_;
   mutable std::atomic<bool> healthy_{true};
   std::string text_;
+  std::string host_;
 };
 
-// What a set is made of. The same address and text twice is one endpoint with the sum of weights.
+// What a set is made of. The same address, text and host twice is one endpoint with the sum of
+// weights.
 struct ResolvedEndpoint {
   net::Address address;
   std::string text;
-  uint32_t weight = 1;  // 0 gets nothing
+  uint32_t weight = 1;    // 0 gets nothing
+  std::string host = {};  // empty: the address
 
   friend bool operator==(const ResolvedEndpoint&, const ResolvedEndpoint&) = default;
 };

@@ -40,6 +40,7 @@ TEST_F(ClusterTest, StaticEndpoints) {
   EXPECT_EQ(set[0].endpoint->text(), "10.0.0.1:80");
   EXPECT_EQ(set[0].endpoint->address().ToString(), "10.0.0.1:80");
   EXPECT_EQ(set[1].endpoint->text(), "[::1]:8080");
+  EXPECT_EQ(set[1].endpoint->host(), "::1");
   EXPECT_EQ(set[1].weight, 3u);
   EXPECT_TRUE(set[0].endpoint->healthy());
 }
@@ -100,6 +101,28 @@ TEST_F(ClusterTest, AnythingElseIsANewGeneration) {
   EXPECT_EQ((*after->endpoints())[0].endpoint, (*before->endpoints())[0].endpoint);
   spec_.options.response_limits.max_headers = 7;
   EXPECT_NE(Make(spec_, after)->key(), after->key());
+}
+
+TEST_F(ClusterTest, HowItIsSpokenToIsAGeneration) {
+  auto last = Make(spec_);
+  const auto expect_new_generation = [&](const char* what) {
+    const auto next = Make(spec_, last);
+    EXPECT_NE(next->key(), last->key()) << what;
+    last = next;
+    EXPECT_EQ(Make(spec_, last), last) << what;
+  };
+  spec_.options.protocol = Protocol::kHttp2;
+  expect_new_generation("protocol");
+  spec_.options.h2.max_streams = 7;
+  expect_new_generation("h2.max_streams");
+  spec_.options.h2.ping_interval = std::chrono::seconds(1);
+  expect_new_generation("h2.ping_interval");
+  spec_.options.proxy_header = ProxyHeader::kV2;
+  expect_new_generation("proxy_header");
+  spec_.tls_fingerprint = "a";
+  expect_new_generation("tls");
+  spec_.tls_fingerprint = "b";
+  expect_new_generation("tls");
 }
 
 TEST_F(ClusterTest, WithNamesEndpointsMakeAGenerationToo) {

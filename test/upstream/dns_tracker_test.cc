@@ -90,6 +90,8 @@ TEST_F(DnsTrackerTest, PublishesAllAddressesAndTheStaticOnes) {
   EXPECT_EQ(published_[0].key, cluster->key());
   EXPECT_EQ(published_[0].texts, (Texts{"192.0.2.1:81*1", "10.0.0.1:80*3", "10.0.0.2:80*3"}));
   EXPECT_EQ(tracker_.EndpointsOf(cluster->key()), sets_[0]);
+  EXPECT_EQ((*sets_[0])[0].endpoint->host(), "192.0.2.1");
+  EXPECT_EQ((*sets_[0])[1].endpoint->host(), "users.test");
   EXPECT_EQ(tracker_.FailureOf(cluster->key()), "");
 }
 

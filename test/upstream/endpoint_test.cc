@@ -33,6 +33,20 @@ TEST(EndpointSetTest, SharesWhatThePredecessorHas) {
   EXPECT_FALSE(heavier->SameAs(*second));
 }
 
+TEST(EndpointSetTest, HostsTellEndpointsApart) {
+  ResolvedEndpoint a = Of("1.1.1.1:1");
+  EXPECT_EQ((*EndpointSet::Make({a}, nullptr))[0].endpoint->host(), "1.1.1.1");
+  a.host = "a.example";
+  ResolvedEndpoint b = a;
+  b.host = "b.example";
+  const auto set = EndpointSet::Make({a, b, a}, nullptr);
+  ASSERT_EQ(set->size(), 2u);
+  EXPECT_EQ((*set)[0].endpoint->host(), "a.example");
+  EXPECT_EQ((*set)[0].weight, 2u);
+  const auto next = EndpointSet::Make({b}, set.get());
+  EXPECT_EQ((*next)[0].endpoint, (*set)[1].endpoint);
+}
+
 TEST(EndpointSetTest, HealthVersionTellsOfChangesOnly) {
   const auto set = EndpointSet::Make({Of("1.1.1.1:1")}, nullptr);
   const uint32_t version = set->health_version();
