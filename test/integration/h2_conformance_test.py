@@ -1,0 +1,1075 @@
+"""HTTP/2 to the letter: what RFC 9113 and RFC 7541 say that a server must do, and must not.
+
+Each case has a connection of its own and names its section. Where the RFC lets a server choose (a connection error in
+place of a stream error, a response to a malformed request), all choices are right. Everything that the server sends is
+checked by h2_wire.py as it comes. `H2_REFERENCE=nghttpx` runs the cases on that server.
+"""
+
+import json
+import os
+import struct
+import threading
+import unittest
+
+import hpack
+
+from h2_reference import start_server
+from h2_wire import (
+    ACK, COMPRESSION_ERROR, CONTINUATION, DATA, ENABLE_CONNECT_PROTOCOL, ENABLE_PUSH, END_HEADERS, END_STREAM,
+    FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, GOAWAY, HEADER_TABLE_SIZE, HEADERS, INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE, NO_ERROR, PADDED, PING, PREFACE, PRIORITY,
+    PRIORITY_FLAG, PROTOCOL_ERROR, PUSH_PROMISE, REFUSED_STREAM, RST_STREAM, SETTINGS, STREAM_CLOSED, WINDOW_UPDATE,
+    H2Client, block, continuation, data, frame, get, goaway, integer, literal, ping, post, priority, rst_stream,
+    settings, settings_ack, string, window_update)
+from http_peers import Client, Closed, Origin, answer, chunk
+
+LARGEST = (1 << 31) - 1
+
+
+def serve(connection):
+    """An origin's connection; /deaf does not read the body."""
+    while True:
+        message = connection.head()
+        if message.target == "/deaf":
+            connection.origin.deaf.wait()
+            return
+        connection.read_body(message, until_close=False)
+        connection.origin.note(message)
+        reply = echo(connection, message)
+        if reply is Origin.CLOSE:
+            return
+        connection.send(reply or b"")
+
+
+def echo(connection, message):
+    """Tells what came; /bytes/N is N bytes, /hold never answers."""
+    path = message.target.split("?")[0]
+    if path == "/hold":
+        connection.at_end()
+        return Origin.CLOSE
+    if path.startswith("/bytes/"):
+        return answer(200, b"x" * int(path.split("/")[2]))
+    if path == "/hints":
+        return b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n" + answer(200, b"after a hint")
+    if path == "/trailers":
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n" + chunk(b"body") +
+                        b"0\r\nX-Sum: 42\r\n\r\n")
+        return None
+    if path == "/hop-by-hop":
+        return answer(200, b"x", ["Connection: keep-alive, X-Hop", "X-Hop: 1", "Keep-Alive: timeout=9",
+                                  "Proxy-Connection: x", "X-Upper-Case: Kept"])
+    if path == "/empty":
+        return b"HTTP/1.1 204 No Content\r\n\r\n"
+    told = json.dumps({"method": message.method, "target": message.target, "size": len(message.body),
+                       "headers": [(name.lower(), value) for name, value in message.headers],
+                       "trailers": [(name.lower(), value) for name, value in message.trailers]}).encode()
+    reply = answer(200, told)
+    return reply[:-len(told)] if message.method == "HEAD" else reply
+
+
+def told(state):
+    return json.loads(bytes(state.body))
+
+
+class ConformanceTest(unittest.TestCase):
+    listener = {}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.target = Origin(on_connection=serve)
+        cls.target.deaf = threading.Event()
+        cls.addClassCleanup(cls.target.close)
+        cls.addClassCleanup(cls.target.deaf.set)
+        cls.server = start_server(cls, cls.target, **cls.listener)
+        cls.gateway_only = "H2_REFERENCE" not in os.environ
+
+    def setUp(self):
+        self.target.forget()
+
+    def open(self, **options):
+        client = H2Client(self.server.address, **options)
+        self.addCleanup(client.close)
+        return client
+
+    def assert_nothing_forwarded(self):
+        self.assertEqual(self.target.requests, [], "it came to the origin")
+
+
+# Rows of tables: section, what, what to send, what must come of it.
+
+
+def dies(*codes, silently=False):
+    return lambda _test, client: client.dies(*codes, silently=silently)
+
+
+def resets(*codes, stream=1):
+    return lambda _test, client: client.resets(stream, *codes)
+
+
+def serves(stream=1, status=200):
+    """The stream is answered, and the connection still works."""
+
+    def check(_test, client):
+        client.serves(stream, status)
+        client.alive()
+
+    return check
+
+
+def lives(_test, client):
+    client.alive()
+
+
+def refused(test, client):
+    """Malformed (8.1.1), and the origin never hears of it."""
+    client.refuses()
+    test.assertEqual([seen.target for seen in test.target.requests if seen.target != "/alive"], [],
+                     "it came to the origin")
+
+
+def ignored_or(*codes):
+    """The server may not mind, or may end the stream or the connection."""
+
+    def check(_test, client):
+        if client.sync():
+            client.alive()
+        else:
+            client.dies(*codes)
+
+    return check
+
+
+def cases(*rows):
+    """Makes each row a test method of the class."""
+
+    def add(made):
+        for section, what, sent, check in rows:
+            def method(self, sent=sent, check=check):
+                client = self.open()
+                parts = sent(client)
+                client.send(*(part for part in (parts if isinstance(parts, list) else [parts]) if part))
+                check(self, client)
+
+            name = f"test_{section}_{what}".replace(".", "_")
+            name = "".join(letter if letter.isalnum() else "_" for letter in name)
+            while hasattr(made, name):  # cases that differ in letters that no name has
+                name += "_"
+            method.__name__ = name
+            method.__doc__ = f"RFC {'7541' if made.rfc7541 else '9113'}, section {section}: {what}"
+            setattr(made, name, method)
+        return made
+
+    return add
+
+
+def opened(client, stream=1, fields=None):
+    """HEADERS of a request whose body is to come."""
+    return client.headers(stream, fields or post("/"))
+
+
+def half_closed(client, stream=1):
+    """A whole request that is not answered for now."""
+    return client.headers(stream, get("/hold"), end=True)
+
+
+def finished(client):
+    """Stream 1 has come and gone."""
+    client.ask("/", stream=1)
+
+
+def unfinished(client, stream=1):
+    """HEADERS that a CONTINUATION must follow."""
+    return client.headers(stream, get("/"), end=True, end_headers=False)
+
+
+class Table(ConformanceTest):
+    rfc7541 = False
+
+
+class Preface(ConformanceTest):
+    def test_the_servers_preface_is_settings(self):
+        """RFC 9113, section 3.4: SETTINGS are the server's first frame, with or without the client's."""
+        client = self.open()
+        self.assertEqual(client.frames[0], (SETTINGS, 0))
+
+    def test_requests_need_not_wait_for_settings(self):
+        """RFC 9113, section 3.4: the client may send on before it has the server's SETTINGS."""
+        client = self.open(start=False)
+        client.send(PREFACE, client.settings(), client.headers(1, get("/"), end=True))
+        client.serves()
+
+    def test_in_single_bytes(self):
+        """RFC 9113, section 3.4: the preface is a string of octets, however TCP cuts it."""
+        client = self.open(start=False)
+        for byte in PREFACE + client.settings() + client.headers(1, get("/"), end=True):
+            client.send(bytes([byte]))
+        client.serves()
+
+    def test_wrong_prefaces(self):
+        """RFC 9113, section 3.4: an invalid preface is a connection error."""
+        for preface in (PREFACE[:-1] + b"\r", PREFACE[:18] + b"XX\r\n\r\n", b"PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n",
+                        PREFACE.lower(), PREFACE[:-8] + b"\n\nSM\n\n"):
+            with self.subTest(preface=preface):
+                client = self.open(start=False)
+                client.send(preface, settings())
+                try:
+                    client.dies(PROTOCOL_ERROR, silently=True)
+                except Closed as error:  # answered as the HTTP/1 that it may be
+                    self.assertRegex(str(error), r"HTTP/1\.[01] (400|501|505)")
+        self.assert_nothing_forwarded()
+
+    def test_first_frames_that_are_not_settings(self):
+        """RFC 9113, section 3.4: the preface ends with a SETTINGS frame."""
+        client = self.open()
+        request = client.headers(1, get("/"), end=True)
+        for first in (request, ping(), window_update(0, 1), settings_ack(), frame(0xEE), data(1, b"x"), goaway()):
+            with self.subTest(first=first[:12]):
+                client = self.open(start=False)
+                client.send(PREFACE, first)
+                client.dies(PROTOCOL_ERROR, silently=True)
+        self.assert_nothing_forwarded()
+
+    def test_the_preface_twice(self):
+        """RFC 9113, section 3.4: after the preface there are frames only. "PRI" is a length of 5 MiB."""
+        client = self.open()
+        client.send(PREFACE, settings())
+        client.dies(FRAME_SIZE_ERROR, PROTOCOL_ERROR)
+
+    def test_upgrade_from_http1_is_not_honoured(self):
+        """RFC 9113, section 3.1: `Upgrade: h2c` is gone; a server answers in HTTP/1.1."""
+        with Client(self.server.address) as client:
+            response = client.ask("/upgrade", headers=["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c",
+                                                       "HTTP2-Settings: AAMAAABkAAQAAP__"])
+            self.assertEqual(response.status, 200)
+            self.assertTrue(response.start_line.startswith("HTTP/1.1 "))
+            self.assertNotIn("upgrade", response)
+            self.assertEqual(client.ask("/again").status, 200)
+
+    def test_both_protocols_on_one_port(self):
+        """RFC 9113, section 3.3: prior knowledge needs no other port."""
+        with Client(self.server.address) as client:
+            self.assertEqual(client.ask("/").status, 200)
+        self.open().alive()
+
+
+@cases(
+    ("4.1", "an unknown type on stream 0 is ignored", lambda c: frame(0xEE, 0xFF, 0, b"payload"), lives),
+    ("4.1", "an unknown type without payload is ignored", lambda c: frame(0xEE), lives),
+    ("4.1", "an unknown type on an open stream is ignored",
+     lambda c: [opened(c), frame(0xEE, 0xFF, 1, b"payload"), data(1, b"x", True)], serves()),
+    ("4.1", "an unknown type on a half-closed stream is ignored",
+     lambda c: [half_closed(c), frame(0xEE, 0xFF, 1, b"payload")], lives),
+    ("4.1", "an unknown type with any length up to the limit is ignored",
+     lambda c: frame(0xEE, 0, 0, bytes(16384)), lives),
+    ("4.1", "ALTSVC ORIGIN and PRIORITY_UPDATE from a client are ignored",
+     lambda c: [frame(0x0A, 0, 0, b"\0\0"), frame(0x0C, 0, 0, b""), frame(0x10, 0, 0, b"\0\0\0\1u=1")], lives),
+    ("4.1", "undefined flags are ignored",
+     lambda c: [frame(PING, 0xFE, 0, bytes(8)), c.noted(frame(SETTINGS, 0xFE)), window_update(0, 1)[:4] + b"\xff" +
+                window_update(0, 1)[5:], c.open(1), frame(HEADERS, 0xD7, 1, c.encode(get("/")))], serves()),
+    ("4.1", "the reserved bit of the stream is ignored",
+     lambda c: [frame(PING, 0, 1 << 31, bytes(8)), c.noted(frame(SETTINGS, 0, 1 << 31))], lives),
+    ("4.1", "the reserved bit of an increment is ignored",
+     lambda c: frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", (1 << 31) | 1)), lives),
+    ("4.2", "DATA of the largest size is taken",
+     lambda c: [opened(c), data(1, bytes(16384), True)], serves()),
+    ("4.2", "HEADERS of the largest size are taken",
+     lambda c: c.headers(1, raw=(made := block(get("/"))) + literal("x-fill", "f" * (16384 - len(made) - 11)), end=True),
+     serves()),
+    ("4.2", "DATA over MAX_FRAME_SIZE", lambda c: [opened(c), frame(DATA, 0, 1, bytes(16385))],
+     resets(FRAME_SIZE_ERROR)),
+    ("4.2", "HEADERS over MAX_FRAME_SIZE",
+     lambda c: c.headers(1, raw=block(get("/")) + literal("x-fill", "f" * 16384), end=True), dies(FRAME_SIZE_ERROR)),
+    ("4.2", "CONTINUATION over MAX_FRAME_SIZE",
+     lambda c: [unfinished(c), continuation(1, literal("x-fill", "f" * 16384))], dies(FRAME_SIZE_ERROR)),
+    ("4.2", "SETTINGS over MAX_FRAME_SIZE", lambda c: settings(*[(0x99, 0)] * 2731), dies(FRAME_SIZE_ERROR)),
+    ("4.2", "PING over MAX_FRAME_SIZE", lambda c: frame(PING, 0, 0, bytes(16385)), dies(FRAME_SIZE_ERROR)),
+    ("4.2", "GOAWAY over MAX_FRAME_SIZE", lambda c: goaway(0, NO_ERROR, bytes(16384)), dies(FRAME_SIZE_ERROR)),
+    ("4.2", "a frame of 16 MiB that does not come", lambda c: frame(DATA, 0, 1, b"", length=(1 << 24) - 1),
+     dies(FRAME_SIZE_ERROR, PROTOCOL_ERROR)),
+    ("4.2", "an unknown type over MAX_FRAME_SIZE", lambda c: frame(0xEE, 0, 0, bytes(16385)), dies(FRAME_SIZE_ERROR)),
+)
+class Frames(Table):
+    pass
+
+
+@cases(
+    ("5.1", "idle: DATA", lambda c: data(1, b"x", True), dies(PROTOCOL_ERROR, STREAM_CLOSED)),
+    ("5.1", "idle: RST_STREAM", lambda c: rst_stream(1), dies(PROTOCOL_ERROR)),
+    ("5.1", "idle: WINDOW_UPDATE", lambda c: window_update(1, 100), dies(PROTOCOL_ERROR)),
+    ("5.1", "idle: CONTINUATION", lambda c: continuation(1, b""), dies(PROTOCOL_ERROR)),
+    ("5.1", "idle: PRIORITY is allowed", lambda c: priority(1), lives),
+    ("5.1", "idle beyond the last: RST_STREAM", lambda c: [half_closed(c), rst_stream(3)], dies(PROTOCOL_ERROR)),
+    ("5.1", "idle of the server: WINDOW_UPDATE", lambda c: window_update(2, 1), dies(PROTOCOL_ERROR)),
+    ("5.1", "idle of the server: RST_STREAM", lambda c: rst_stream(2), dies(PROTOCOL_ERROR)),
+    ("5.1", "half-closed: DATA", lambda c: [half_closed(c), data(1, b"x")], resets(STREAM_CLOSED)),
+    ("5.1", "half-closed: empty DATA", lambda c: [half_closed(c), data(1, b"", True)], resets(STREAM_CLOSED)),
+    ("5.1", "half-closed: HEADERS", lambda c: [half_closed(c), c.headers(1, get("/"), end=True)],
+     resets(STREAM_CLOSED)),
+    ("5.1", "half-closed by DATA: DATA",
+     lambda c: [opened(c, fields=post("/hold")), data(1, b"x", True), data(1, b"x")], resets(STREAM_CLOSED)),
+    ("5.1", "half-closed: CONTINUATION", lambda c: [half_closed(c), continuation(1, b"")],
+     dies(PROTOCOL_ERROR, STREAM_CLOSED)),
+    ("5.1", "half-closed: PRIORITY and WINDOW_UPDATE are allowed",
+     lambda c: [half_closed(c), priority(1), window_update(1, 100)], lives),
+    ("5.1", "half-closed: RST_STREAM is allowed", lambda c: [half_closed(c), rst_stream(1)], lives),
+    ("5.1", "closed by us: DATA", lambda c: [opened(c), rst_stream(1), data(1, b"x")], ignored_or(STREAM_CLOSED)),
+    ("5.1", "closed by us: HEADERS", lambda c: [half_closed(c), rst_stream(1), c.headers(1, get("/"), end=True)],
+     ignored_or(STREAM_CLOSED, PROTOCOL_ERROR)),
+    ("5.1", "closed by us: CONTINUATION", lambda c: [half_closed(c), rst_stream(1), continuation(1, b"")],
+     dies(PROTOCOL_ERROR, STREAM_CLOSED)),
+    ("5.1", "closed by END_STREAM: DATA", lambda c: [finished(c), data(1, b"x", True)], ignored_or(STREAM_CLOSED)),
+    ("5.1", "closed by END_STREAM: HEADERS", lambda c: [finished(c), c.headers(1, get("/again"), end=True)],
+     ignored_or(STREAM_CLOSED, PROTOCOL_ERROR)),
+    ("5.1", "closed: WINDOW_UPDATE RST_STREAM PRIORITY are allowed",
+     lambda c: [finished(c), window_update(1, 1), rst_stream(1), priority(1)], lives),
+    ("5.1.1", "an even stream", lambda c: c.headers(2, get("/"), end=True), dies(PROTOCOL_ERROR)),
+    ("5.1.1", "stream 0", lambda c: frame(HEADERS, END_HEADERS | END_STREAM, 0, c.encode(get("/"))),
+     dies(PROTOCOL_ERROR)),
+    ("5.1.1", "a stream below the last, never used",
+     lambda c: [c.headers(5, get("/hold"), end=True), c.headers(3, get("/"), end=True)], dies(PROTOCOL_ERROR)),
+    ("5.1.1", "the largest stream is a stream", lambda c: c.headers(LARGEST, get("/"), end=True),
+     lambda _test, c: c.serves(LARGEST)),
+    ("5.1.1", "streams may leave numbers out",
+     lambda c: [c.headers(1, get("/"), end=True), c.headers(101, get("/"), end=True)], serves(101)),
+    ("5.3", "HEADERS with a priority are served", lambda c: c.headers(1, get("/"), end=True, weight=(0, 200)), serves()),
+    ("5.3", "HEADERS that depend on themselves",
+     lambda c: c.headers(1, get("/"), end=True, weight=(1, 200)),
+     lambda _test, c: c.resets(1, PROTOCOL_ERROR, statuses=(200, 400))),
+    ("5.3", "PRIORITY on itself", lambda c: priority(1, 1), ignored_or(PROTOCOL_ERROR)),
+    ("5.3", "PRIORITY on streams far away", lambda c: [priority(999, 997), priority(1, 12345, 255, True)], lives),
+)
+class States(Table):
+    pass
+
+
+@cases(
+    ("6.1", "DATA on stream 0", lambda c: data(0, b"x"), dies(PROTOCOL_ERROR)),
+    ("6.1", "padding is not body", lambda c: [opened(c), data(1, b"12345", True, padding=200)],
+     lambda t, c: t.assertEqual(told(c.serves())["size"], 5)),
+    ("6.1", "padding of 0 and nothing but padding",
+     lambda c: [opened(c), data(1, b"123", padding=0), data(1, b"", padding=255), data(1, b"45", True)],
+     lambda t, c: t.assertEqual(told(c.serves())["size"], 5)),
+    ("6.1", "padding as long as the payload", lambda c: [opened(c), frame(DATA, PADDED, 1, b"\x06hello")],
+     dies(PROTOCOL_ERROR)),
+    ("6.1", "padding longer than the payload", lambda c: [opened(c), frame(DATA, PADDED, 1, b"\xffhello")],
+     dies(PROTOCOL_ERROR)),
+    ("6.1", "PADDED without the length", lambda c: [opened(c), frame(DATA, PADDED, 1)],
+     dies(FRAME_SIZE_ERROR, PROTOCOL_ERROR)),
+    ("6.1", "empty DATA ends a stream", lambda c: [opened(c), data(1, b"", True)], serves()),
+    ("6.2", "HEADERS with padding and priority",
+     lambda c: c.headers(1, get("/"), end=True, padding=100, weight=(0, 15)), serves()),
+    ("6.2", "padding longer than HEADERS",
+     lambda c: frame(HEADERS, END_HEADERS | END_STREAM | PADDED, 1, b"\xff" + c.encode(get("/"))),
+     dies(PROTOCOL_ERROR)),
+    ("6.2", "PADDED and PRIORITY in too few bytes",
+     lambda c: frame(HEADERS, END_HEADERS | END_STREAM | PADDED | PRIORITY_FLAG, 1, b"\0\0\0"),
+     dies(FRAME_SIZE_ERROR, PROTOCOL_ERROR)),
+    ("6.2", "PRIORITY flag in four bytes",
+     lambda c: frame(HEADERS, END_HEADERS | END_STREAM | PRIORITY_FLAG, 1, bytes(4)),
+     dies(FRAME_SIZE_ERROR, PROTOCOL_ERROR)),
+    ("6.3", "PRIORITY on stream 0", lambda c: priority(0, 1), dies(PROTOCOL_ERROR)),
+    ("6.3", "PRIORITY of four bytes", lambda c: [half_closed(c), frame(PRIORITY, 0, 1, bytes(4))],
+     resets(FRAME_SIZE_ERROR)),
+    ("6.3", "PRIORITY of six bytes", lambda c: [half_closed(c), frame(PRIORITY, 0, 1, bytes(6))],
+     resets(FRAME_SIZE_ERROR)),
+    ("6.4", "RST_STREAM on stream 0", lambda c: rst_stream(0), dies(PROTOCOL_ERROR)),
+    ("6.4", "RST_STREAM of three bytes", lambda c: [half_closed(c), frame(RST_STREAM, 0, 1, bytes(3))],
+     dies(FRAME_SIZE_ERROR)),
+    ("6.4", "RST_STREAM of five bytes", lambda c: [half_closed(c), frame(RST_STREAM, 0, 1, bytes(5))],
+     dies(FRAME_SIZE_ERROR)),
+    ("6.5", "SETTINGS on a stream", lambda c: frame(SETTINGS, 0, 1), dies(PROTOCOL_ERROR)),
+    ("6.5", "an ACK with a payload", lambda c: frame(SETTINGS, ACK, 0, bytes(6)), dies(FRAME_SIZE_ERROR)),
+    ("6.5", "SETTINGS of five bytes", lambda c: frame(SETTINGS, 0, 0, bytes(5)), dies(FRAME_SIZE_ERROR)),
+    ("6.5", "SETTINGS of seven bytes", lambda c: frame(SETTINGS, 0, 0, bytes(7)), dies(FRAME_SIZE_ERROR)),
+    ("6.5.2", "ENABLE_PUSH 2", lambda c: settings((ENABLE_PUSH, 2)), dies(PROTOCOL_ERROR)),
+    ("6.5.2", "INITIAL_WINDOW_SIZE 2^31", lambda c: settings((INITIAL_WINDOW_SIZE, 1 << 31)),
+     dies(FLOW_CONTROL_ERROR)),
+    ("6.5.2", "INITIAL_WINDOW_SIZE 2^32-1", lambda c: settings((INITIAL_WINDOW_SIZE, (1 << 32) - 1)),
+     dies(FLOW_CONTROL_ERROR)),
+    ("6.5.2", "MAX_FRAME_SIZE 16383", lambda c: settings((MAX_FRAME_SIZE, 16383)), dies(PROTOCOL_ERROR)),
+    ("6.5.2", "MAX_FRAME_SIZE 2^24", lambda c: settings((MAX_FRAME_SIZE, 1 << 24)), dies(PROTOCOL_ERROR)),
+    ("6.5.2", "the limits of what is valid",
+     lambda c: [c.settings((ENABLE_PUSH, 0), (ENABLE_PUSH, 1), (MAX_FRAME_SIZE, 16384), (MAX_FRAME_SIZE, (1 << 24) - 1),
+                           (INITIAL_WINDOW_SIZE, LARGEST), (MAX_CONCURRENT_STREAMS, 0), (HEADER_TABLE_SIZE, 0),
+                           (HEADER_TABLE_SIZE, (1 << 32) - 1), (MAX_HEADER_LIST_SIZE, (1 << 32) - 1))], lives),
+    ("6.5.2", "unknown settings are ignored",
+     lambda c: [c.settings((0, 1), (0x99, 0xFFFFFFFF), (0xFFFF, 5), (7, 1), (10, 1))], lives),
+    ("6.6", "PUSH_PROMISE from a client",
+     lambda c: [half_closed(c), frame(PUSH_PROMISE, END_HEADERS, 1, struct.pack(">I", 2) + c.encode(get("/")))],
+     dies(PROTOCOL_ERROR)),
+    ("6.6", "PUSH_PROMISE on an idle stream",
+     lambda c: frame(PUSH_PROMISE, END_HEADERS, 1, struct.pack(">I", 2) + c.encode(get("/"))), dies(PROTOCOL_ERROR)),
+    ("6.7", "PING on a stream", lambda c: [half_closed(c), frame(PING, 0, 1, bytes(8))], dies(PROTOCOL_ERROR)),
+    ("6.7", "PING of six bytes", lambda c: frame(PING, 0, 0, bytes(6)), dies(FRAME_SIZE_ERROR)),
+    ("6.7", "PING of ten bytes", lambda c: frame(PING, 0, 0, bytes(10)), dies(FRAME_SIZE_ERROR)),
+    ("6.7", "an ACK of a PING that nobody sent is ignored", lambda c: ping(b"12345678", ack=True),
+     lambda t, c: (c.alive(), t.assertNotIn(b"12345678", c.pongs))),
+    ("6.8", "GOAWAY on a stream", lambda c: [half_closed(c), goaway(stream=1)], dies(PROTOCOL_ERROR)),
+    ("6.8", "GOAWAY of four bytes", lambda c: frame(GOAWAY, 0, 0, bytes(4)), dies(FRAME_SIZE_ERROR)),
+    ("6.8", "streams from before GOAWAY are answered",
+     lambda c: [opened(c), goaway(0, NO_ERROR, b"going"), data(1, b"x", True)], lambda _test, c: c.serves()),
+    ("6.9", "WINDOW_UPDATE of 0 on the connection", lambda c: window_update(0, 0), dies(PROTOCOL_ERROR)),
+    ("6.9", "WINDOW_UPDATE of 0 on a stream", lambda c: [half_closed(c), window_update(1, 0)], resets(PROTOCOL_ERROR)),
+    ("6.9", "WINDOW_UPDATE of three bytes", lambda c: frame(WINDOW_UPDATE, 0, 0, bytes(3)), dies(FRAME_SIZE_ERROR)),
+    ("6.9", "WINDOW_UPDATE of five bytes", lambda c: frame(WINDOW_UPDATE, 0, 0, bytes(5)), dies(FRAME_SIZE_ERROR)),
+    ("6.9.1", "the connection's window over 2^31-1",
+     lambda c: [window_update(0, LARGEST), window_update(0, LARGEST)], dies(FLOW_CONTROL_ERROR)),
+    ("6.9.1", "a stream's window over 2^31-1",
+     lambda c: [half_closed(c), window_update(1, LARGEST), window_update(1, LARGEST)], resets(FLOW_CONTROL_ERROR)),
+    ("6.9.1", "the connection's window at 2^31-1", lambda c: window_update(0, LARGEST - 65535), lives),
+    ("6.9.2", "a change of INITIAL_WINDOW_SIZE that overflows a stream",
+     lambda c: [half_closed(c), window_update(1, LARGEST - 65535), c.settings((INITIAL_WINDOW_SIZE, 65536))],
+     dies(FLOW_CONTROL_ERROR)),
+    ("6.10", "CONTINUATION in pieces",
+     lambda c: [frame(HEADERS, END_STREAM, 1, (made := c.encode(get("/")))[:1]), c.open(1),
+                continuation(1, made[1:3], False), continuation(1, b"", False), continuation(1, made[3:])], serves()),
+    ("6.10", "CONTINUATION after END_HEADERS",
+     lambda c: [c.headers(1, post("/")), continuation(1, c.encode([("x-a", "b")]))], dies(PROTOCOL_ERROR)),
+    ("6.10", "CONTINUATION after CONTINUATION with END_HEADERS",
+     lambda c: [c.headers(1, post("/"), end_headers=False), continuation(1, b""), continuation(1, b"")],
+     dies(PROTOCOL_ERROR)),
+    ("6.10", "CONTINUATION after DATA", lambda c: [opened(c), data(1, b"x"), continuation(1, b"")],
+     dies(PROTOCOL_ERROR)),
+    ("6.10", "CONTINUATION on stream 0", lambda c: [unfinished(c), continuation(0, b"")], dies(PROTOCOL_ERROR)),
+    ("6.10", "CONTINUATION on another stream", lambda c: [unfinished(c), continuation(3, b"")], dies(PROTOCOL_ERROR)),
+    ("6.10", "HEADERS of another stream before CONTINUATION",
+     lambda c: [unfinished(c), frame(HEADERS, END_STREAM | END_HEADERS, 3, block(get("/"))), continuation(1, b"")],
+     dies(PROTOCOL_ERROR)),
+    *(("6.10", f"{name} before CONTINUATION", lambda c, made=made: [unfinished(c), made, continuation(1, b"")],
+       dies(PROTOCOL_ERROR))
+      for name, made in (("DATA", data(1, b"x")), ("HEADERS", frame(HEADERS, END_HEADERS, 1, b"\x82")),
+                         ("PRIORITY", priority(1)), ("RST_STREAM", rst_stream(1)), ("SETTINGS", settings()),
+                         ("SETTINGS ACK", settings_ack()), ("PUSH_PROMISE", frame(PUSH_PROMISE, 4, 1, bytes(4))),
+                         ("PING", ping()), ("GOAWAY", goaway()), ("WINDOW_UPDATE", window_update(0, 1)),
+                         ("an unknown type", frame(0xEE, 0, 1)))),
+    ("7", "unknown codes of RST_STREAM and GOAWAY are no error",
+     lambda c: [half_closed(c), rst_stream(1, 0xFFFFFFFF), half_closed(c, 3), rst_stream(3, 0x55),
+                goaway(0, 0xABCDEF), c.headers(5, get("/"), end=True)], lambda t, c: t.assertTrue(c.sync() or True)),
+)
+class FrameTypes(Table):
+    pass
+
+
+class Settings(ConformanceTest):
+    def test_each_settings_is_acknowledged(self):
+        """RFC 9113, section 6.5.3: as soon as they are applied, SETTINGS are acknowledged, once each."""
+        client = self.open()
+        client.send(*[client.settings((INITIAL_WINDOW_SIZE, 1000 + number)) for number in range(10)])
+        self.assertTrue(client.sync())
+        self.assertEqual(client.acknowledged, 11)
+
+    def test_values_are_taken_in_order(self):
+        """RFC 9113, section 6.5.3: values are processed in order; the last of one setting is what counts."""
+        client = self.open(credit=False)
+        client.send(client.settings((INITIAL_WINDOW_SIZE, 100), (INITIAL_WINDOW_SIZE, 1)))
+        self.assertTrue(client.sync())
+        client.send(client.headers(1, get("/bytes/10"), end=True))
+        client.wait(lambda: client.streams[1].size == 1)
+        self.assertTrue(client.sync())
+        self.assertEqual(client.streams[1].size, 1)
+
+    def test_what_the_server_may_say(self):
+        """RFC 9113, section 6.5.2: values in their bounds, no push; a limit of streams of 100 or more is advised."""
+        said = self.open().server_settings
+        self.assertGreaterEqual(said.get(MAX_CONCURRENT_STREAMS, 100), 100)
+        self.assertLessEqual(said.get(INITIAL_WINDOW_SIZE, 0), LARGEST)
+        self.assertEqual(said.get(ENABLE_PUSH, 0), 0)
+        self.assertIn(said.get(ENABLE_CONNECT_PROTOCOL, 0), (0, 1))
+
+    def test_frames_are_no_larger_than_we_said(self):
+        """RFC 9113, section 4.2: no frame is larger than the receiver's MAX_FRAME_SIZE (checked by h2_wire.py)."""
+        client = self.open()
+        self.assertEqual(client.ask("/bytes/300000").size, 300_000)
+        client = self.open(own=[(MAX_FRAME_SIZE, 1 << 20)])
+        self.assertEqual(client.ask("/bytes/300000").size, 300_000)
+
+    def test_the_ack_that_never_comes(self):
+        """RFC 9113, section 6.5.3: a server may wait for an ACK; it must not stop serving at once."""
+        client = self.open(answer=False)
+        client.alive()
+
+    def test_ping_is_answered_with_its_payload(self):
+        """RFC 9113, section 6.7: a PING is answered with the same eight bytes, also while streams are open."""
+        client = self.open()
+        client.send(half_closed(client), ping(b"\0\xff345678"), ping(b"abcdefgh"))
+        client.wait(lambda: len(client.pongs) == 2, "two answers to PING")
+        self.assertEqual(client.pongs, [b"\0\xff345678", b"abcdefgh"])
+
+    def test_ping_is_answered_between_a_large_response(self):
+        """RFC 9113, section 6.7: an answer to PING does not wait for windows."""
+        client = self.open(own=[(INITIAL_WINDOW_SIZE, 0)], credit=False)
+        client.send(*[client.headers(stream, get("/bytes/100000"), end=True) for stream in (1, 3, 5)])
+        self.assertTrue(client.sync())
+
+
+class Concurrency(ConformanceTest):
+    def test_more_streams_than_allowed(self):
+        """RFC 9113, section 5.1.2: a stream over the limit is a stream error, PROTOCOL_ERROR or REFUSED_STREAM."""
+        client = self.open()
+        limit = client.server_settings[MAX_CONCURRENT_STREAMS]
+        for number in range(limit + 1):
+            client.send(client.headers(2 * number + 1, post("/")))
+        over = client.streams[2 * limit + 1]
+        client.wait(lambda: over.over, "the refusal")
+        if client.goaways:
+            client.dies(PROTOCOL_ERROR)
+            return
+        self.assertIn(over.reset, (PROTOCOL_ERROR, REFUSED_STREAM), client.story())
+        self.assertFalse(any(state.over for state in list(client.streams.values())[:-1]), "the others go on")
+        client.send(*[data(2 * number + 1, b"x", True) for number in range(limit)])
+        for number in range(limit):
+            client.serves(2 * number + 1)
+        client.alive()
+
+    def test_streams_that_ended_do_not_count(self):
+        """RFC 9113, section 5.1.2: only open and half-closed streams count."""
+        client = self.open()
+        for number in range(client.server_settings[MAX_CONCURRENT_STREAMS] + 20):
+            self.assertEqual(client.ask("/", stream=2 * number + 1).status, 200)
+
+    def test_many_at_once(self):
+        """RFC 9113, section 5: streams are independent; each gets its own answer."""
+        client = self.open()
+        for number in range(50):
+            client.send(client.headers(2 * number + 1, get(f"/{number}"), end=True))
+        for number in range(50):
+            self.assertEqual(told(client.serves(2 * number + 1))["target"], f"/{number}")
+
+
+class FlowControl(ConformanceTest):
+    def waiting(self, path="/bytes/1000", **options):
+        """A client whose response waits for windows, and the stream."""
+        client = self.open(credit=False, **options)
+        client.send(client.headers(1, get(path), end=True))
+        state = client.streams[1]
+        client.wait(lambda: state.headers, "the head, which no window holds back")
+        return client, state
+
+    def assert_stays(self, client, state, size):
+        self.assertTrue(client.sync() and client.sync(), client.story())
+        self.assertEqual(state.size, size)
+        self.assertFalse(state.ended)
+
+    def test_a_window_of_zero(self):
+        """RFC 9113, section 6.9.2: an initial window of 0 lets the head through and no byte of DATA."""
+        client, state = self.waiting(own=[(INITIAL_WINDOW_SIZE, 0)])
+        self.assert_stays(client, state, 0)
+        client.grant(1, 400)
+        client.wait(lambda: state.size == 400, "400 bytes")
+        self.assert_stays(client, state, 400)
+        client.grant(1, 600)
+        self.assertEqual(client.serves(1).size, 1000)
+
+    def test_a_window_of_one(self):
+        """RFC 9113, section 6.9.1: a window of 1 is a byte at a time."""
+        client, state = self.waiting("/bytes/5", own=[(INITIAL_WINDOW_SIZE, 1)])
+        for size in range(1, 5):
+            client.wait(lambda size=size: state.size == size, f"{size} bytes")
+            self.assert_stays(client, state, size)
+            client.grant(1, 1)
+        self.assertEqual(client.serves(1).size, 5)
+
+    def test_no_body_needs_no_window(self):
+        """RFC 9113, section 6.9.1: HEADERS, and an empty DATA with END_STREAM, are sent when no window is left."""
+        client = self.open(credit=False, own=[(INITIAL_WINDOW_SIZE, 0)])
+        client.send(client.headers(1, get("/bytes/0"), end=True), client.headers(3, get("/", method="HEAD"), end=True))
+        client.send(client.headers(5, get("/empty"), end=True))
+        client.serves(1)
+        client.serves(3)
+        client.serves(5, 204)
+
+    def test_the_window_opens_by_settings(self):
+        """RFC 9113, section 6.9.2: a new INITIAL_WINDOW_SIZE changes the windows of open streams."""
+        client, state = self.waiting(own=[(INITIAL_WINDOW_SIZE, 0)])
+        self.assert_stays(client, state, 0)
+        client.send(client.settings((INITIAL_WINDOW_SIZE, 300)))
+        client.wait(lambda: state.size == 300, "300 bytes")
+        self.assert_stays(client, state, 300)
+        client.send(client.settings((INITIAL_WINDOW_SIZE, 65535)))
+        self.assertEqual(client.serves(1).size, 1000)
+
+    def test_a_window_below_zero(self):
+        """RFC 9113, section 6.9.2: a window that a setting made negative is paid back first."""
+        client, state = self.waiting(own=[(INITIAL_WINDOW_SIZE, 100)])
+        client.wait(lambda: state.size == 100, "100 bytes")
+        client.send(client.settings((INITIAL_WINDOW_SIZE, 10)))  # the window is -90
+        self.assertTrue(client.sync())
+        client.grant(1, 90)  # and now 0
+        self.assert_stays(client, state, 100)
+        client.grant(1, 1)
+        client.wait(lambda: state.size == 101, "one byte")
+        self.assert_stays(client, state, 101)
+        client.grant(1, 899)
+        self.assertEqual(client.serves(1).size, 1000)
+
+    def test_the_connections_window(self):
+        """RFC 9113, section 6.9.1: all streams together send no more than the connection's window."""
+        client = self.open(credit=False, own=[(INITIAL_WINDOW_SIZE, LARGEST)])
+        client.send(*[client.headers(stream, get("/bytes/50000"), end=True) for stream in (1, 3, 5)])
+
+        def size():
+            return sum(state.size for state in client.streams.values())
+
+        client.wait(lambda: size() == 65535, "what the window lets through")
+        self.assertTrue(client.sync() and client.sync())
+        self.assertEqual(size(), 65535)
+        client.grant(0, 150_000 - 65535)
+        for stream in (1, 3, 5):
+            self.assertEqual(client.serves(stream).size, 50_000)
+
+    def test_settings_do_not_change_the_connections_window(self):
+        """RFC 9113, section 6.9.2: INITIAL_WINDOW_SIZE is of streams alone."""
+        client, state = self.waiting("/bytes/70000", own=[(INITIAL_WINDOW_SIZE, 1 << 20)])
+        client.wait(lambda: state.size == 65535, "what the connection's window lets through")
+        client.send(client.settings((INITIAL_WINDOW_SIZE, 1 << 24)))
+        self.assert_stays(client, state, 65535)
+
+    def test_one_stalled_stream_does_not_hold_the_others(self):
+        """RFC 9113, section 5.2: flow control is per stream."""
+        client, state = self.waiting(own=[(INITIAL_WINDOW_SIZE, 0)])
+        client.send(client.settings((INITIAL_WINDOW_SIZE, 0)), client.headers(3, get("/bytes/5000"), end=True))
+        client.grant(3, 5000)
+        self.assertEqual(client.serves(3).size, 5000)
+        self.assertEqual(state.size, 0)
+
+    def test_uploads_get_their_window_back(self):
+        """RFC 9113, section 5.2.2: a receiver gives back what it took; padding counts too (6.1)."""
+        client = self.open()
+        client.send(opened(client))
+        client.upload(1, bytes(1 << 20))
+        self.assertEqual(told(client.serves(1))["size"], 1 << 20)
+        client.send(opened(client, 3))
+        for _ in range(1000):  # 257 bytes each of which one is body
+            client.wait(lambda: min(client.send_window, client.send_windows[3]) >= 257, "a window")
+            client.send(data(3, b"x", padding=255))
+            client.send_window -= 257
+            client.send_windows[3] -= 257
+        client.send(data(3, b"", True))
+        self.assertEqual(told(client.serves(3))["size"], 1000)
+
+    def test_more_than_the_streams_window(self):
+        """RFC 9113, section 6.9.1: DATA beyond a window is a flow control error."""
+        client = self.open()
+        client.send(opened(client, fields=post("/deaf")))
+        # Far more than the sockets on the way to an origin that does not read can hold.
+        client.push(data(1, bytes(16384)) * 4096)
+        client.resets(1, FLOW_CONTROL_ERROR)
+
+    def test_data_of_refused_streams_is_given_back(self):
+        """RFC 9113, section 5.1: DATA on a closed stream still counts for the connection, and is given back."""
+        client = self.open()
+        for number in range(20):
+            stream = 2 * number + 1
+            client.send(opened(client, stream), rst_stream(stream))
+            client.wait(lambda: client.send_window >= 16384, "the connection's window")
+            client.send(data(stream, bytes(16384)))
+            client.send_window -= 16384
+            if not client.sync():
+                client.dies(STREAM_CLOSED)
+                return
+        client.alive()
+
+
+def raw(make):
+    """HEADERS on stream 1 with a block made by hand."""
+    return lambda c: c.headers(1, raw=make(c) if callable(make) else make, end=True)
+
+
+REQUEST = block(get("/"))
+HUFFMAN_A = b"\x1f"  # "a" is 00011, then ones
+
+
+@cases(
+    ("2.3.3", "an index of 0", raw(b"\x80"), dies(COMPRESSION_ERROR)),
+    ("2.3.3", "an index beyond both tables", raw(b"\xbe"), dies(COMPRESSION_ERROR)),
+    ("2.3.3", "an index far beyond", raw(b"\xff\x80\x80\x01"), dies(COMPRESSION_ERROR)),
+    ("6.2.1", "a name's index beyond both tables", raw(b"\x7e" + string("x")), dies(COMPRESSION_ERROR)),
+    ("6.2.2", "a name's index beyond both tables, not indexed", raw(b"\x0f\x2f" + string("x")),
+     dies(COMPRESSION_ERROR)),
+    ("5.1", "an integer that overflows", raw(b"\xff" + b"\xff" * 10 + b"\x7f"), dies(COMPRESSION_ERROR)),
+    ("5.1", "an integer that never ends", raw(b"\xff" + b"\x80" * 100), dies(COMPRESSION_ERROR)),
+    ("5.1", "an integer without its end", raw(REQUEST + b"\xff\x80"), dies(COMPRESSION_ERROR)),
+    ("5.1", "a length that overflows", raw(REQUEST + b"\x00\x7f" + b"\xff" * 9 + b"\x01a"), dies(COMPRESSION_ERROR)),
+    ("5.2", "a string longer than the block", raw(REQUEST + b"\x00\x05abc"), dies(COMPRESSION_ERROR)),
+    ("5.2", "a name without its value", raw(REQUEST + b"\x00\x01a"), dies(COMPRESSION_ERROR)),
+    ("5.2", "a literal without anything", raw(REQUEST + b"\x00"), dies(COMPRESSION_ERROR)),
+    ("5.2", "Huffman padding of eight bits", raw(REQUEST + b"\x00\x82" + HUFFMAN_A + b"\xff" + string("v")),
+     dies(COMPRESSION_ERROR)),
+    ("5.2", "Huffman padding of zeros", raw(REQUEST + b"\x00\x81\x18" + string("v")), dies(COMPRESSION_ERROR)),
+    ("5.2", "EOS in a Huffman string", raw(REQUEST + b"\x00\x84\xff\xff\xff\xff" + string("v")),
+     dies(COMPRESSION_ERROR)),
+    ("5.2", "EOS in a value", raw(REQUEST + b"\x00\x01a\x85" + HUFFMAN_A + b"\xff\xff\xff\xff"),
+     dies(COMPRESSION_ERROR)),
+    ("5.2", "Huffman strings are read", raw(REQUEST + b"\x00\x81" + HUFFMAN_A + b"\x81" + HUFFMAN_A),
+     lambda t, c: t.assertIn(["a", "a"], told(c.serves())["headers"])),
+    ("6.2", "all kinds of literals are read",
+     raw(REQUEST + literal("x-one", "1") + literal("x-two", "2", 0x10) + literal("x-three", "3", 0x40) + b"\xbe"),
+     lambda t, c: t.assertEqual([value for name, value in told(c.serves())["headers"] if name.startswith("x-t")
+                                 or name == "x-one"].count("3"), 2)),
+    ("6.2", "an empty value is a value", raw(REQUEST + literal("x-empty", "")),
+     lambda t, c: t.assertIn(["x-empty", ""], told(c.serves())["headers"])),
+    ("6.3", "a table size above what was set", raw(integer(1 << 20, 5, 0x20) + REQUEST), dies(COMPRESSION_ERROR)),
+    ("4.2", "a table size update after a field", raw(REQUEST + b"\x20"), dies(COMPRESSION_ERROR)),
+    ("4.2", "a table size update between fields", raw(b"\x82" + b"\x20" + block(get("/")[1:])),
+     dies(COMPRESSION_ERROR)),
+    ("4.2", "table size updates at the start", raw(b"\x20" + integer(4096, 5, 0x20) + REQUEST), serves()),
+    ("4.3", "a smaller table forgets",
+     lambda c: [c.headers(1, raw=REQUEST + literal("x-kept", "1", 0x40), end=True),
+                c.headers(3, raw=b"\x20" + integer(4096, 5, 0x20) + REQUEST + b"\xbe", end=True)],
+     dies(COMPRESSION_ERROR)),
+    ("4.4", "an entry larger than the table empties it",
+     lambda c: [c.headers(1, raw=REQUEST + literal("x-kept", "1", 0x40), end=True),
+                c.headers(3, raw=REQUEST + literal("x-large", "v" * 4096, 0x40), end=True),
+                c.headers(5, raw=REQUEST + b"\xbe", end=True)], dies(COMPRESSION_ERROR)),
+    ("2.2", "the table lives as long as the connection",
+     lambda c: [c.headers(1, raw=REQUEST + literal("x-kept", "yes", 0x40), end=True),
+                c.headers(3, raw=REQUEST + b"\xbe", end=True)],
+     lambda t, c: t.assertIn(["x-kept", "yes"], told(c.serves(3))["headers"])),
+    ("2.2", "the first entry is the latest",
+     lambda c: c.headers(1, raw=REQUEST + literal("x-a", "1", 0x40) + literal("x-b", "2", 0x40) + b"\xbf\xbe", end=True),
+     lambda t, c: t.assertEqual([pair for pair in told(c.serves())["headers"] if pair[0] in ("x-a", "x-b")].count(
+         ["x-a", "1"]), 2)),
+    ("4.3", "a block that ends within a field", lambda c: [c.headers(1, raw=REQUEST + b"\x00\x03ab", end=True)],
+     dies(COMPRESSION_ERROR)),
+    ("4.1", "a bad block in trailers",
+     lambda c: [opened(c), data(1, b"x"), c.headers(1, raw=b"\xff\x80\x80\x01", end=True)], dies(COMPRESSION_ERROR)),
+    ("4.1", "a bad block in CONTINUATION",
+     lambda c: [c.headers(1, raw=REQUEST, end=True, end_headers=False), continuation(1, b"\x80")],
+     dies(COMPRESSION_ERROR)),
+)
+class Compression(Table):
+    rfc7541 = True
+
+    def test_the_table_counts_refused_requests(self):
+        """RFC 9113, section 4.3: a block is decoded also when its request is refused: the table goes on."""
+        client = self.open()
+        client.send(client.headers(1, raw=REQUEST + literal("x-kept", "yes", 0x40) + literal("X-UPPER", "1"), end=True))
+        outcome = client.refuses()
+        if outcome == "connection":
+            return
+        # After a reset, refuses() has asked for /alive, whose :authority and :path are entries before ours.
+        index = 62 if outcome == "response" else 64
+        stream = max(client.streams) + 2
+        client.send(client.headers(stream, raw=REQUEST + bytes([0x80 | index]), end=True))
+        self.assertIn(["x-kept", "yes"], told(client.serves(stream))["headers"])
+
+    def test_a_smaller_table_for_responses(self):
+        """RFC 7541, section 4.2: the server's encoder keeps to our HEADER_TABLE_SIZE and says so."""
+        client = self.open()
+        for stream in (1, 3):
+            client.ask("/", stream=stream)
+        client.send(client.settings((HEADER_TABLE_SIZE, 0)))
+        self.assertTrue(client.sync())
+        for stream in (5, 7):  # hpack raises when an entry of a forgotten table is used
+            self.assertEqual(client.ask("/", stream=stream).status, 200)
+        self.assertEqual(client.decoder.header_table_size, 0)
+        client.send(client.settings((HEADER_TABLE_SIZE, 8192)))
+        for stream in (9, 11):
+            self.assertEqual(client.ask("/", stream=stream).status, 200)
+
+    def test_no_table_from_the_start(self):
+        """RFC 7541, section 4.2: a HEADER_TABLE_SIZE of 0 in the first SETTINGS."""
+        client = self.open(own=[(HEADER_TABLE_SIZE, 0)])
+        for stream in (1, 3, 5):
+            self.assertEqual(client.ask("/", stream=stream).status, 200)
+
+    def test_every_byte_cut_of_a_block(self):
+        """RFC 7541, section 3: a block means the same wherever CONTINUATION cuts it."""
+        whole = hpack.Encoder().encode(get("/cut", ("x-a", "value")))
+        for cut in range(len(whole) + 1):
+            with self.subTest(cut=cut):
+                client = self.open()
+                client.send(client.headers(1, raw=whole[:cut], end=True, end_headers=False),
+                            continuation(1, whole[cut:]))
+                self.assertEqual(told(client.serves())["target"], "/cut")
+
+
+def without(name, fields=None):
+    return [pair for pair in fields or get("/") if pair[0] != name]
+
+
+def request(fields):
+    return lambda c: c.headers(1, raw=block(fields), end=True)
+
+
+def with_field(name, value):
+    return request(get("/", (name, value)))
+
+
+@cases(
+    ("8.2.1", "a name in upper case", with_field("X-Upper", "1"), refused),
+    ("8.2.1", "one letter in upper case", with_field("x-uppEr", "1"), refused),
+    ("8.2.1", "a name of nothing", with_field("", "1"), refused),
+    ("8.2.1", "a name with a colon", with_field("x:a", "1"), refused),
+    ("8.2.1", "a name that begins with a space", with_field(" x-a", "1"), refused),
+    ("8.2.1", "a name that ends with a space", with_field("x-a ", "1"), refused),
+    ("8.2.1", "a name with CR LF", with_field("x-a\r\nx-b", "1"), refused),
+    ("8.2.1", "a name with NUL", with_field("x\0a", "1"), refused),
+    ("8.2.1", "a name with DEL", with_field("x\x7fa", "1"), refused),
+    ("8.2.1", "a name with an 8-bit letter", with_field("x\xe4", "1"), refused),
+    *(("8.2.1", f"a name with {letter}", with_field(f"x{letter}a", "1"), refused) for letter in "(),/;<=>?@[\\]{}\""),
+    ("8.2.1", "a value with NUL", with_field("x-a", "a\0b"), refused),
+    ("8.2.1", "a value with LF", with_field("x-a", "a\nb"), refused),
+    ("8.2.1", "a value with CR", with_field("x-a", "a\rb"), refused),
+    ("8.2.1", "a value with CR LF and a field", with_field("x-a", "a\r\nhost: evil"), refused),
+    ("8.2.1", "a value that begins with a space", with_field("x-a", " a"), refused),
+    ("8.2.1", "a value that ends with a space", with_field("x-a", "a "), refused),
+    ("8.2.1", "a value that begins with a tab", with_field("x-a", "\ta"), refused),
+    ("8.2.1", "a value that ends with a tab", with_field("x-a", "a\t"), refused),
+    ("8.2.1", "a pseudo field's value with LF", request([*get("/")[:3], (":path", "/\nx")]), refused),
+    ("8.2.1", "a value with 8-bit letters and tabs within is taken", with_field("x-a", "a\t\xe4"), serves()),
+    *(("8.2.2", f"the field {name}", with_field(name, value), refused)
+      for name, value in (("connection", "close"), ("connection", "keep-alive, x-a"), ("proxy-connection", "close"),
+                          ("keep-alive", "timeout=5"), ("transfer-encoding", "chunked"), ("upgrade", "h2c"))),
+    ("8.2.2", "te: trailers is taken", with_field("te", "trailers"), serves()),
+    ("8.2.2", "te: gzip", with_field("te", "gzip"), refused),
+    ("8.2.2", "te: trailers and more", with_field("te", "trailers, gzip"), refused),
+    ("8.2.2", "transfer-encoding with a body",
+     lambda c: [c.headers(1, raw=block(post("/", ("transfer-encoding", "chunked")))), data(1, b"0\r\n\r\n", True)],
+     refused),
+    ("8.3", "an unknown pseudo field", request([*get("/"), (":unknown", "1")]), refused),
+    ("8.3", ":status in a request", request([*get("/"), (":status", "200")]), refused),
+    ("8.3", "a pseudo field after a regular one", request([*get("/")[:3], ("x-a", "1"), (":path", "/")]), refused),
+    ("8.3", "an upper-case pseudo field", request([*without(":path"), (":PATH", "/")]), refused),
+    ("8.3", "a pseudo field of no name", request([*get("/"), (":", "1")]), refused),
+    *(("8.3", f"{name} twice", request([(name, value), *get("/")]), refused) for name, value in get("/")),
+    *(("8.3.1", f"no {name}", request(without(name)), refused) for name in (":method", ":scheme", ":path")),
+    ("8.3.1", "neither :authority nor host", request(without(":authority")), refused),
+    ("8.3.1", "host in place of :authority", request([*without(":authority"), ("host", "a.example")]), serves()),
+    ("8.3.1", "host equal to :authority", with_field("host", "a.example"), serves()),
+    ("8.3.1", "host that differs from :authority", with_field("host", "b.example"), refused),
+    ("8.3.1", "host with another port", with_field("host", "a.example:81"), refused),
+    ("8.3.1", "two hosts", request(get("/", ("host", "a.example"), ("host", "a.example"))), refused),
+    ("8.3.1", "two hosts that differ", request([*without(":authority"), ("host", "a.example"), ("host", "b.example")]),
+     refused),
+    ("8.3.1", "userinfo in :authority", request(get("/", authority="user@a.example")), refused),
+    ("8.3.1", "an empty :authority", request(get("/", authority="")), refused),
+    *(("8.3.1", f"the authority {authority}", request(get("/", authority=authority)), refused)
+      for authority in ("a b", "a/b", "a:b", "a:99999", "a.example:80:80", "a\tb", "a#b", "a?b", "[::1")),
+    ("8.3.1", "an authority with a port", request(get("/", authority="a.example:8080")), serves()),
+    ("8.3.1", "an empty :path", request(get("")), refused),
+    ("8.3.1", "a :path without its slash", request(get("a")), refused),
+    ("8.3.1", "a :path that is a URI", request(get("http://a.example/")), refused),
+    ("8.3.1", "a :path of ?", request(get("?a=b")), refused),
+    ("8.3.1", "a :path with a fragment", request(get("/a#b")), refused),
+    ("8.3.1", "a :path with a space", request(get("/a b")), refused),
+    ("8.3.1", "a :path that smuggles", request(get("/ HTTP/1.1\r\nhost: evil\r\n\r\n")), refused),
+    ("8.3.1", "a :path with 8-bit letters", request(get("/\xe4")), refused),
+    ("8.3.1", "a :path of * with GET", request(get("*")), refused),
+    ("8.3.1", "a :path of * with OPTIONS", request(get("*", method="OPTIONS")),
+     lambda t, c: t.assertLess(c.response(1).status or 500, 500)),
+    ("8.3.1", "an empty :method", request(get("/", method="")), refused),
+    ("8.3.1", "a :method with a space", request(get("/", method="GET / HTTP/1.1")), refused),
+    ("8.3.1", "a :method with a bad letter", request(get("/", method="G@T")), refused),
+    ("8.3.1", "an empty :scheme", request(get("/", scheme="")), refused),
+    ("8.3.1", "a :scheme that is none", request(get("/", scheme="ht tp")), refused),
+    ("8.3.1", "a :scheme that smuggles", request(get("/", scheme="http://evil/?")), refused),
+    ("8.3.1", "HTTP2-Settings goes nowhere", with_field("http2-settings", "AAMAAABk"),
+     lambda t, c: t.assertNotIn("http2-settings", [name for name, _ in told(c.serves())["headers"]])),
+    ("8.3.1", "a method that nobody knows is forwarded", request(get("/", method="FROBNICATE")),
+     lambda t, c: t.assertEqual(told(c.serves())["method"], "FROBNICATE")),
+    ("8.5", "CONNECT with :path and :scheme", request(get("/", method="CONNECT")), refused),
+    ("8.5", "CONNECT without :authority", request([(":method", "CONNECT")]), refused),
+    ("8.5", "CONNECT with :scheme", request([(":method", "CONNECT"), (":scheme", "http"), (":authority", "a:1")]),
+     refused),
+    ("8.5", "CONNECT with an empty :path",
+     request([(":method", "CONNECT"), (":authority", "a:1"), (":path", "")]), refused),
+    ("8.5", "CONNECT to a host is not for a gateway",
+     lambda c: c.headers(1, raw=block([(":method", "CONNECT"), (":authority", "a.example:443")])),
+     lambda t, c: (c.wait(lambda: c.streams[1].headers or c.streams[1].over), t.assertNotEqual(
+         (c.streams[1].status or 400) // 100, 2, c.streams[1]), t.assertEqual(t.target.requests, []))),
+)
+class Fields(Table):
+    pass
+
+
+def late_refusal(_test, client):
+    """Malformed, which is known only when its head may have gone on."""
+    client.refuses()
+
+
+@cases(
+    ("8.1", "trailers are taken",
+     lambda c: [opened(c), data(1, b"x"), c.headers(1, [("x-sum", "42")], end=True)],
+     lambda t, c: t.assertEqual(told(c.serves())["size"], 1)),
+    ("8.1", "trailers without DATA", lambda c: [opened(c), c.headers(1, [("x-sum", "42")], end=True)], serves()),
+    ("8.1", "trailers without END_STREAM", lambda c: [opened(c), data(1, b"x"), c.headers(1, [("x-sum", "42")])],
+     late_refusal),
+    ("8.1", "trailers without END_STREAM after no DATA", lambda c: [opened(c), c.headers(1, [("x-sum", "42")])],
+     late_refusal),
+    ("8.1", "a second head in place of trailers",
+     lambda c: [opened(c), data(1, b"x"), c.headers(1, post("/second"), end=True)], late_refusal),
+    ("8.1", "pseudo fields in trailers",
+     lambda c: [opened(c), data(1, b"x"), c.headers(1, [("x-sum", "1"), (":path", "/")], end=True)], late_refusal),
+    ("8.1", ":status in trailers",
+     lambda c: [opened(c), data(1, b"x"), c.headers(1, [(":status", "200")], end=True)], late_refusal),
+    ("8.1", "upper case in trailers",
+     lambda c: [opened(c), data(1, b"x"), c.headers(1, raw=literal("X-Sum", "1"), end=True)], late_refusal),
+    ("8.1", "transfer-encoding in trailers",
+     lambda c: [opened(c), data(1, b"x"), c.headers(1, [("transfer-encoding", "chunked")], end=True)], late_refusal),
+    ("8.1", "LF in trailers",
+     lambda c: [opened(c), data(1, b"x"), c.headers(1, raw=literal("x-sum", "a\nb"), end=True)], late_refusal),
+    ("8.1", "DATA after trailers",
+     lambda c: [opened(c, fields=post("/hold")), c.headers(1, [("x-sum", "1")], end=True), data(1, b"x")],
+     resets(STREAM_CLOSED)),
+    ("8.1.1", "content-length above DATA",
+     lambda c: [opened(c, fields=post("/", ("content-length", "5"))), data(1, b"1234", True)], late_refusal),
+    ("8.1.1", "content-length below DATA",
+     lambda c: [opened(c, fields=post("/", ("content-length", "1"))), data(1, b"12", True)], late_refusal),
+    ("8.1.1", "content-length below DATA in two frames",
+     lambda c: [opened(c, fields=post("/", ("content-length", "3"))), data(1, b"12"), data(1, b"34", True)],
+     late_refusal),
+    ("8.1.1", "content-length of 0 with DATA",
+     lambda c: [opened(c, fields=post("/", ("content-length", "0"))), data(1, b"1", True)], late_refusal),
+    ("8.1.1", "content-length without DATA",
+     lambda c: c.headers(1, post("/", ("content-length", "1")), end=True), refused),
+    ("8.1.1", "content-length without DATA, with trailers",
+     lambda c: [opened(c, fields=post("/", ("content-length", "1"))), c.headers(1, [("x-sum", "1")], end=True)],
+     late_refusal),
+    ("8.1.1", "padding does not count for content-length",
+     lambda c: [opened(c, fields=post("/", ("content-length", "2"))), data(1, b"12", True, padding=9)], serves()),
+    *(("8.1.1", f"content-length of {value or 'nothing'}",
+       lambda c, value=value: [opened(c, fields=post("/", ("content-length", value))), data(1, b"12345", True)], refused)
+      for value in ("", "+5", "-5", "5a", "0x5", "5 5", "5,5", "9223372036854775808", "18446744073709551621")),
+    ("8.1.1", "two content-lengths that differ",
+     lambda c: [opened(c, fields=post("/", ("content-length", "5"), ("content-length", "6"))), data(1, b"12345", True)],
+     refused),
+    ("8.1.1", "content-length that is right",
+     lambda c: [opened(c, fields=post("/", ("content-length", "5"))), data(1, b"12345", True)],
+     lambda t, c: t.assertEqual(told(c.serves())["size"], 5)),
+)
+class Messages(Table):
+    def test_the_origin_never_takes_half_a_body_for_a_whole_one(self):
+        """RFC 9113, section 8.1.1: an intermediary must not forward a malformed request."""
+        for length, parts in (("5", [b"1234"]), ("3", [b"12", b"34"]), ("9", [b""])):
+            with self.subTest(length=length):
+                client = self.open()
+                client.send(opened(client, fields=post("/", ("content-length", length))),
+                            *[data(1, part, part is parts[-1]) for part in parts])
+                client.refuses()
+                self.assertEqual([seen for seen in self.target.requests if seen.target != "/alive"], [])
+
+    def test_cookie_crumbs_become_one_field(self):
+        """RFC 9113, section 8.2.3: crumbs are joined by "; " before HTTP/1.1."""
+        client = self.open()
+        client.send(client.headers(1, get("/", ("cookie", "a=1"), ("x-a", "1"), ("cookie", "b=2"), ("cookie", "c=3")),
+                                   end=True))
+        seen = [value for name, value in told(client.serves())["headers"] if name == "cookie"]
+        self.assertEqual(seen, ["a=1; b=2; c=3"])
+
+    def test_authority_becomes_host(self):
+        """RFC 9113, section 8.3.1: an intermediary makes Host of :authority."""
+        for fields in (get("/", authority="a.example:8080"),
+                       [*without(":authority"), ("host", "a.example:8080")]):
+            client = self.open()
+            client.send(client.headers(1, fields, end=True))
+            seen = [value for name, value in told(client.serves())["headers"] if name == "host"]
+            self.assertEqual(seen, ["a.example:8080"])
+
+    def test_responses_are_http2(self):
+        """RFC 9113, sections 8.2.2, 8.3.2: a response has :status first, lower case, no connection fields."""
+        state = self.open().ask("/hop-by-hop")  # h2_wire.py checks it
+        self.assertEqual(state["x-upper-case"], "Kept")
+        self.assertIsNone(state["x-hop"])
+
+    def test_an_interim_response(self):
+        """RFC 9113, section 8.1: HEADERS of 1xx come before those of the response."""
+        state = self.open().ask("/hints")
+        self.assertEqual(state.status, 200)
+        self.assertEqual([dict(fields)[":status"] for fields in state.interim], ["103"])
+
+    def test_trailers_of_a_response(self):
+        """RFC 9113, section 8.1: trailers are HEADERS with END_STREAM after DATA."""
+        state = self.open().ask("/trailers", ("te", "trailers"))
+        self.assertEqual((state.status, bytes(state.body)), (200, b"body"))
+        self.assertEqual(state.trailers, [("x-sum", "42")])
+
+    def test_responses_without_content(self):
+        """RFC 9113, section 8.1: the response to HEAD and a 204 have no DATA but perhaps an empty one."""
+        client = self.open()
+        head = client.ask("/", method="HEAD")
+        self.assertEqual((head.status, head.size), (200, 0))
+        self.assertGreater(int(head["content-length"]), 0)
+        empty = client.ask("/empty")
+        self.assertEqual((empty.status, empty.size), (204, 0))
+
+    def test_expect_100(self):
+        """RFC 9110, section 10.1.1: 100 comes before the body is sent."""
+        client = self.open()
+        client.send(client.headers(1, post("/", ("expect", "100-continue"), ("content-length", "5"))))
+        client.wait(lambda: client.streams[1].interim, "100")
+        self.assertEqual(client.streams[1].interim[0][0], (":status", "100"))
+        client.send(data(1, b"hello", True))
+        self.assertEqual(told(client.serves())["size"], 5)
+
+    def test_trailers_go_on(self):
+        """RFC 9110, section 6.5.1: trailers of a request are forwarded after its content."""
+        client = self.open()
+        client.send(client.headers(1, post("/", ("trailer", "x-sum"))), data(1, b"x"),
+                    client.headers(1, [("x-sum", "42")], end=True))
+        self.assertIn(["x-sum", "42"], told(client.serves())["trailers"])
+
+
+EXTENDED = [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "a.example"),
+            (":path", "/")]
+
+
+class ExtendedConnect(ConformanceTest):
+    def offered(self):
+        client = self.open()
+        if not client.server_settings.get(ENABLE_CONNECT_PROTOCOL):
+            self.skipTest("the server does not offer extended CONNECT")
+        return client
+
+    def test_bad_ones(self):
+        """RFC 8441, section 4: :scheme and :path are there, the method is CONNECT, the other rules hold."""
+        self.offered()
+        for fields in (without(":path", EXTENDED), without(":scheme", EXTENDED), without(":authority", EXTENDED),
+                       [*EXTENDED[:1], *EXTENDED], [EXTENDED[1], *EXTENDED], [*EXTENDED, ("x-a", "1"), (":path", "/")],
+                       [(":method", "GET"), *EXTENDED[1:]], [*EXTENDED, ("connection", "Upgrade")],
+                       [*EXTENDED, ("upgrade", "websocket")], [*EXTENDED, ("host", "b.example")]):
+            with self.subTest(fields=fields):
+                client = self.open()
+                client.send(client.headers(1, raw=block(fields)))
+                client.refuses()
+        self.assert_nothing_forwarded_but_alive()
+
+    def assert_nothing_forwarded_but_alive(self):
+        self.assertEqual([seen.target for seen in self.target.requests if seen.target != "/alive"], [])
+
+    def test_a_protocol_that_nobody_knows(self):
+        """RFC 9220, section 3: an unknown :protocol is refused, by 501 at best."""
+        client = self.offered()
+        client.send(client.headers(1, [(name, "frob" if name == ":protocol" else value) for name, value in EXTENDED]))
+        state = client.streams[1]
+        client.wait(lambda: state.headers or state.over)
+        self.assertGreaterEqual(state.status or 400, 400)
+
+    def test_the_clients_setting_is_checked(self):
+        """RFC 8441, section 3: ENABLE_CONNECT_PROTOCOL is 0 or 1."""
+        client = self.offered()
+        client.send(settings((ENABLE_CONNECT_PROTOCOL, 2)))
+        client.dies(PROTOCOL_ERROR)
+
+    def test_the_setting_may_be_sent_by_clients(self):
+        """RFC 8441, section 3: a client may send it; it says nothing to a server."""
+        client = self.open()
+        client.send(client.settings((ENABLE_CONNECT_PROTOCOL, 1)))
+        client.alive()
+
+
+class NoExtendedConnect(ConformanceTest):
+    listener = {"http2": {"extended_connect": False}}
+
+    def test_not_offered(self):
+        """RFC 8441, section 3: without the setting :protocol is an unknown pseudo field (9113, 8.3)."""
+        client = self.open()
+        if client.server_settings.get(ENABLE_CONNECT_PROTOCOL):
+            self.assertFalse(self.gateway_only, "it is offered although it is off")
+            self.skipTest("the server offers extended CONNECT")
+        client.send(client.headers(1, raw=block(EXTENDED)))
+        client.refuses()
+
+
+if __name__ == "__main__":
+    unittest.main()
