@@ -19,6 +19,7 @@
 #include "source/base/time.h"
 #include "source/filters/chain.h"
 #include "source/filters/substitution.h"
+#include "source/http/client_cert_header.h"
 #include "source/http/forwarded.h"
 #include "source/http/h1_server_connection.h"
 #include "source/http/h2_options.h"
@@ -115,21 +116,7 @@ struct ProxyProtocolPolicy {
   std::vector<net::Cidr> trusted;
 };
 
-// What becomes of X-Forwarded-Client-Cert.
-struct ClientCertPolicy {
-  enum class Forward : uint8_t {
-    kSanitize,           // removed
-    kForwardOnly,        // kept when the client has a certificate, else removed
-    kAppendForward,      // the client's certificate is added, when it has one
-    kSanitizeSet,        // only the client's certificate, when it has one
-    kAlwaysForwardOnly,  // kept whatever the connection is
-  };
-  Forward forward = Forward::kSanitize;
-  bool subject = true;  // which details are told besides the hash
-  bool uri = true;
-  bool dns = true;
-  bool cert = false;
-};
+using ClientCertPolicy = http::ClientCertPolicy;
 
 struct Listener {
   std::string name;

@@ -26,6 +26,7 @@ struct Error {
     kVersionNotSupported,  // 505
     kExpectationFailed,    // 417
     kMisdirectedRequest,   // 421: this connection does not serve that authority
+    kTooEarly,             // 425: early data that must not be acted on yet
     kUpgradeRequired,      // 426
     kRequestTimeout,       // 408: the client was too slow
     kClientAbort,          // 499, for the log only: the client left

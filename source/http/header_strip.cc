@@ -21,6 +21,7 @@ constexpr NameSet kNotByConnection({
     Name::kDate,
     Name::kOrigin,
     Name::kSetCookie,
+    Name::kEarlyData,
     Name::kForwarded,
     Name::kVia,
     Name::kXForwardedClientCert,
@@ -57,6 +58,7 @@ constexpr NameSet kIdentity({
 });
 
 constexpr NameSet kForwarding({
+    Name::kEarlyData,
     Name::kForwarded,
     Name::kXForwardedFor,
     Name::kXForwardedHost,
@@ -103,7 +105,7 @@ Name FindFolded(std::string_view name) {
 
 bool OwnedUnknown(std::string_view name, const StripOptions& options) {
   const char first = static_cast<char>(name[0] | 0x20);
-  if (first != 'x' && first != 't' && first != 'c') return false;
+  if (first != 'x' && first != 't' && first != 'c' && first != 'e') return false;
   const Name id = FindFolded(name);
   if (id != Name::kUnknown) {
     return kIdentity.Has(id) || (!options.trust_forwarded && kForwarding.Has(id));
@@ -120,7 +122,9 @@ bool OwnedUnknown(std::string_view name, const StripOptions& options) {
 
 inline bool IsOwned(const HeaderEntry& entry, const StripOptions& options) {
   if (entry.id != Name::kUnknown) {
-    if (kIdentity.Has(entry.id)) return true;
+    if (kIdentity.Has(entry.id)) {
+      return entry.id != Name::kXForwardedClientCert || !options.keep_client_cert;
+    }
     if (!options.trust_forwarded && kForwarding.Has(entry.id)) return true;
   } else if (OwnedUnknown(entry.name_view(), options)) {
     return true;

@@ -109,6 +109,7 @@ constexpr Pair kPairs[] = {
     {Name::kSecFetchMode, "sec-fetch-mode"},
     {Name::kSecFetchSite, "sec-fetch-site"},
     {Name::kSecFetchUser, "sec-fetch-user"},
+    {Name::kEarlyData, "early-data"},
     {Name::kForwarded, "forwarded"},
     {Name::kVia, "via"},
     {Name::kXForwardedClientCert, "x-forwarded-client-cert"},

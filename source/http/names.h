@@ -110,6 +110,7 @@ enum class Name : uint8_t {
   kSecFetchSite,
   kSecFetchUser,
   // Forwarding: what proxies in front of us say.
+  kEarlyData,
   kForwarded,
   kVia,
   kXForwardedClientCert,

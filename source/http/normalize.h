@@ -72,15 +72,18 @@ struct HostPort {
 [[nodiscard]] bool StripHopByHop(HeaderMap& headers);
 
 struct StripOptions {
-  // The peer is a proxy of ours: its X-Forwarded-*, Forwarded and X-Real-IP stand.
+  // The peer is a proxy of ours: its X-Forwarded-*, Forwarded, X-Real-IP and Early-Data stand.
   bool trust_forwarded = false;
+  // X-Forwarded-Client-Cert stays, in this one spelling: ForwardClientCert() decides about it.
+  bool keep_client_cert = false;
   // More names that only the gateway may set, lower case; one that ends in '*' is a prefix.
   std::span<const std::string_view> owned = {};
 };
 // Removes the fields that only the gateway or its trusted peers may set: identities (X-User-Id,
 // X-Roles, X-Tenant-Id, X-Consumer-*), X-Gatehouse-*, client certificates (XFCC), other stories
 // about the target (X-Original-URL, X-Rewrite-URL), Proxy (httpoxy), and, unless trusted, the
-// forwarding fields. Spellings with '_' for '-' are the same names. Returns how many it removed.
+// forwarding fields and Early-Data. Spellings with '_' for '-' are the same names. Returns how many
+// it removed.
 size_t StripUntrusted(HeaderMap& headers, const StripOptions& options);
 
 }  // namespace gatehouse::http

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "source/filters/request_values.h"
+#include "source/http/client_cert_header.h"
 #include "source/http/forwarded.h"
 #include "source/http/normalize.h"
 #include "source/proxy/downstream.h"
@@ -55,7 +56,13 @@ Exchange::Outcome Exchange::Admit() {
   if (!TakeClientAddress() || !http::StripHopByHop(request_.headers)) {
     return Fail(http::Error::Downstream(What::kBadRequest));
   }
-  (void)http::StripUntrusted(request_.headers, {.trust_forwarded = context_.facts().peer_trusted});
+  const bool keep_client_cert =
+      config_->client_cert.forward != http::ClientCertPolicy::Forward::kSanitize;
+  (void)http::StripUntrusted(request_.headers, {.trust_forwarded = context_.facts().peer_trusted,
+                                                .keep_client_cert = keep_client_cert});
+  if (keep_client_cert) {
+    http::ForwardClientCert(config_->client_cert, context_.facts().tls, request_.headers);
+  }
   if (path.result == http::PathResult::kRedirect) {
     response_.Reset();
     response_.status = 307;

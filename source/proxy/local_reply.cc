@@ -194,6 +194,8 @@ LocalReply ReplyForError(Error error) {
     case What::kMisdirectedRequest:
       return Make(421, "misdirected_request", "The host is not served on this connection",
                   kUnavailable, LogFlag::kNoRoute);
+    case What::kTooEarly:
+      return Make(425, "too_early", "The request came too early to be safe", kUnavailable);
     case What::kUpgradeRequired:
       return Make(426, "upgrade_required", "Another protocol is needed", kUnimplemented);
     case What::kRequestTimeout:

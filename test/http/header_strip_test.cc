@@ -107,6 +107,8 @@ TEST_F(StripTest, Untrusted) {
                          {"X-Rewrite-URL", "/admin"},
                          {"X_Original_Url", "/admin"},
                          {"Proxy", "evil:80"},
+                         {"Early-Data", "1"},
+                         {"Early_Data", "1"},
                          {"X-Forwarded-For", "1.1.1.1"},
                          {"X-Forwarded-Proto", "https"},
                          {"X-Forwarded-Scheme", "https"},
@@ -123,17 +125,37 @@ TEST_F(StripTest, Untrusted) {
                          {"User_Agent", "1"},
                          {"X-Request-Id", "1"}};
   Fill(fields);
-  EXPECT_EQ(StripUntrusted(headers_, {}), 26u);
+  EXPECT_EQ(StripUntrusted(headers_, {}), 28u);
   EXPECT_EQ(Left(), "Host=a;X-Kept=1;User_Agent=1;X-Request-Id=1;");
   EXPECT_EQ(StripUntrusted(headers_, {}), 0u);
 
   Fill(fields);
   StripUntrusted(headers_, {.trust_forwarded = true});
   EXPECT_EQ(Left(),
-            "Host=a;X-Forwarded-For=1.1.1.1;X-Forwarded-Proto=https;X-Forwarded-Scheme=https;"
+            "Host=a;Early-Data=1;Early_Data=1;X-Forwarded-For=1.1.1.1;X-Forwarded-Proto=https;X-"
+            "Forwarded-Scheme=https;"
             "X_Forwarded_For=1.1.1.1;Forwarded=for=1.1.1.1;X-Real-IP=1.1.1.1;"
             "True-Client-IP=1.1.1.1;X.Client_IP=1.1.1.1;CF-Connecting-IP=1.1.1.1;"
             "X-Forwarded=for=1.1.1.1;X-Kept=1;User_Agent=1;X-Request-Id=1;");
+}
+
+TEST_F(StripTest, AClientCertificateIsKeptInOneSpelling) {
+  Fill({{"x-forwarded-client-cert", "1"},
+        {"X_Forwarded_Client_Cert", "1"},
+        {"X-Forwarded.Client-Cert", "1"},
+        {"X-Forwarded-Client_Cert", "1"},
+        {"X-Forwarded-Client-Certs", "1"},
+        {"X-User-Id", "1"}});
+  EXPECT_EQ(StripUntrusted(headers_, {.keep_client_cert = true}), 5u);
+  EXPECT_EQ(Left(), "x-forwarded-client-cert=1;");
+  EXPECT_EQ(StripUntrusted(headers_, {}), 1u);
+}
+
+TEST_F(StripTest, ConnectionCannotNameWhatSaysHowTheRequestCame) {
+  for (const char* name : {"Early-Data", "early_data", "X-Forwarded-Client-Cert"}) {
+    Fill({{"Connection", name}});
+    EXPECT_FALSE(StripHopByHop(headers_)) << name;
+  }
 }
 
 TEST_F(StripTest, MoreOwnedNames) {

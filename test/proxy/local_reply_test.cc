@@ -78,6 +78,7 @@ TEST_F(LocalReplyTest, TheTable) {
       {What::kVersionNotSupported, 505, "version_not_supported", true, 0},
       {What::kExpectationFailed, 417, "expectation_failed", true, 0},
       {What::kMisdirectedRequest, 421, "misdirected_request", false, 0},
+      {What::kTooEarly, 425, "too_early", false, 0},
       {What::kRequestTimeout, 408, "request_timeout", true, 0},
       {What::kNoRoute, 404, "no_route", false, 0},
       {What::kMethodNotAllowed, 405, "method_not_allowed", false, 0},
