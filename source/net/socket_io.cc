@@ -1,7 +1,9 @@
 #include "source/net/socket_io.h"
 
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -80,6 +82,20 @@ SocketIo SendFrom(int fd, Chain& from) {
   const int error = errno;
   if (sent > 0) from.RemovePrefix(static_cast<size_t>(sent));
   return {sent, asked, error};
+}
+
+int StartConnect(const Address& to, int* error) {
+  const int fd = socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+  if (fd < 0) {
+    *error = errno;
+    return -1;
+  }
+  const int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  if (connect(fd, to.raw(), to.raw_size()) == 0 || errno == EINPROGRESS) return fd;
+  *error = errno;
+  close(fd);
+  return -1;
 }
 
 }  // namespace gatehouse::net

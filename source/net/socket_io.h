@@ -1,4 +1,4 @@
-// One system call between a socket and a chain. For the transports.
+// What the transports do with sockets: connect, and one system call between a socket and a chain.
 //
 // Thread: the loop's that owns the chain. Nothing is kept.
 //
@@ -10,6 +10,7 @@
 #include <cstddef>
 
 #include "source/base/chain.h"
+#include "source/net/address.h"
 
 namespace gatehouse::net {
 
@@ -29,5 +30,8 @@ struct SocketIo {
 [[nodiscard]] SocketIo ReceiveInto(int fd, Chain& into, size_t limit, SlabPool& pool);
 // Sends from the front of `from`, which is not empty, and removes what was taken.
 [[nodiscard]] SocketIo SendFrom(int fd, Chain& from);
+
+// A socket that begins to connect, or -1 and errno in `error`.
+[[nodiscard]] int StartConnect(const Address& to, int* error);
 
 }  // namespace gatehouse::net

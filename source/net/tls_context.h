@@ -36,10 +36,10 @@ class TlsTicketKeys {
   ~TlsTicketKeys();
   TlsTicketKeys(const TlsTicketKeys&) = delete;
   TlsTicketKeys& operator=(const TlsTicketKeys&) = delete;
+  struct Keys;  // tls_tickets.h
+  [[nodiscard]] Keys& keys() { return *keys_; }
 
  private:
-  friend class TlsServerContext;
-  struct Keys;
   TlsTicketKeys();
   std::unique_ptr<Keys> keys_;
 };
@@ -67,6 +67,7 @@ class TlsServerContext {
 };
 
 // Sessions with one endpoint, to be resumed. Owner: a worker's pool of that endpoint. Bounded.
+// Those that another context or another host brought are forgotten.
 class TlsSessions {
  public:
   TlsSessions();
@@ -76,7 +77,6 @@ class TlsSessions {
 
  private:
   friend class TlsClientContext;
-  friend class TlsTransport;
   struct Store;
   std::unique_ptr<Store> store_;  // made with the first session
 };

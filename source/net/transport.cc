@@ -1,6 +1,6 @@
 #include "source/net/transport.h"
 
-#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -20,18 +20,8 @@ PlainTransport::~PlainTransport() {
 }
 
 std::unique_ptr<PlainTransport> PlainTransport::Connect(Loop& loop, const Address& to, int* error) {
-  const int fd = socket(to.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
-  if (fd < 0) {
-    *error = errno;
-    return nullptr;
-  }
-  const int on = 1;
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  if (connect(fd, to.raw(), to.raw_size()) != 0 && errno != EINPROGRESS) {
-    *error = errno;
-    close(fd);
-    return nullptr;
-  }
+  const int fd = StartConnect(to, error);
+  if (fd < 0) return nullptr;
   auto transport = std::make_unique<PlainTransport>(loop, fd);
   transport->may_write_ = false;
   return transport;
