@@ -135,6 +135,8 @@ class Slice {
   [[nodiscard]] size_t size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
   [[nodiscard]] std::string_view view() const { return {data_, size_}; }
+  // False for one made by Unowned().
+  [[nodiscard]] bool owned() const { return slab_ != nullptr; }
   // Shares the slab.
   [[nodiscard]] Slice Sub(size_t offset, size_t count) const {
     DCHECK(offset + count <= size_);

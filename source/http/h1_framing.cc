@@ -8,71 +8,13 @@
 #include "source/http/h1_head_reader.h"
 #include "source/http/list.h"
 #include "source/http/normalize.h"
+#include "source/http/trailers.h"
 
 namespace gatehouse::http {
 namespace {
 
 // Spare room for the fields that filters add.
 constexpr size_t kSpareFields = 8;
-
-// Fields that change what was decided from the head, so they must not come behind the body
-// (RFC 9110, section 6.5.1): framing, routing, authentication, content, caching, who we say it is.
-constexpr NameSet kForbiddenTrailers({
-    Name::kHost,
-    Name::kConnection,
-    Name::kContentLength,
-    Name::kTransferEncoding,
-    Name::kExpect,
-    Name::kUpgrade,
-    Name::kKeepAlive,
-    Name::kProxyConnection,
-    Name::kTe,
-    Name::kTrailer,
-    Name::kHttp2Settings,
-    Name::kProxyAuthenticate,
-    Name::kProxyAuthorization,
-    Name::kAge,
-    Name::kAuthorization,
-    Name::kCacheControl,
-    Name::kContentEncoding,
-    Name::kContentRange,
-    Name::kContentType,
-    Name::kCookie,
-    Name::kDate,
-    Name::kExpires,
-    Name::kForwarded,
-    Name::kIfMatch,
-    Name::kIfModifiedSince,
-    Name::kIfNoneMatch,
-    Name::kIfRange,
-    Name::kIfUnmodifiedSince,
-    Name::kLocation,
-    Name::kMaxForwards,
-    Name::kPragma,
-    Name::kProxy,
-    Name::kRange,
-    Name::kRetryAfter,
-    Name::kSetCookie,
-    Name::kVary,
-    Name::kVia,
-    Name::kWwwAuthenticate,
-    Name::kXApiKey,
-    Name::kXConsumerId,
-    Name::kXForwardedClientCert,
-    Name::kXForwardedFor,
-    Name::kXForwardedHost,
-    Name::kXForwardedPort,
-    Name::kXForwardedPrefix,
-    Name::kXForwardedProto,
-    Name::kXHttpMethodOverride,
-    Name::kXOriginalUrl,
-    Name::kXRealIp,
-    Name::kXRequestId,
-    Name::kXRewriteUrl,
-    Name::kXRoles,
-    Name::kXTenantId,
-    Name::kXUserId,
-});
 
 // 1*DIGIT up to 2^63 - 1, nothing else: no sign, no space, no list.
 bool ParseLength(std::string_view text, uint64_t& length) {
@@ -369,7 +311,7 @@ void H1HeadScratch::CopyTrailersTo(HeaderMap& trailers) const {
   if (count_ == 0) return;
   const std::string_view copy = trailers.arena().Copy({start_, head_size_});
   CopyFields(copy.data(), trailers, 0);
-  trailers.RemoveIf([](const HeaderEntry& entry) { return kForbiddenTrailers.Has(entry.id); });
+  DropForbiddenTrailers(trailers);
 }
 
 std::string_view H1FaultText(H1Fault fault) {

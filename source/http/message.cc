@@ -133,7 +133,7 @@ void RequestHead::Reset() {
   target_form = TargetForm::kOrigin;
   body = BodyKind::kNone;
   keep_alive = true;
-  expect_continue = upgrade = false;
+  expect_continue = upgrade = extended_connect = early_data = false;
 }
 
 void ResponseHead::Reset() {
