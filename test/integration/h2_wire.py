@@ -345,6 +345,13 @@ class H2Client:
         self._buffer += part
         return bool(part)
 
+    def glance(self, pause=0.02):
+        """Processes what comes within a moment."""
+        with contextlib.suppress(Late):
+            deadline = time.monotonic() + pause
+            while self.next_frame(deadline) is not None:
+                pass
+
     def next_frame(self, deadline=None):
         """The next frame, processed; None at the end of the connection."""
         deadline = deadline or time.monotonic() + DEADLINE

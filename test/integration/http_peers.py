@@ -181,7 +181,9 @@ class Connection:
 
 
 class Client(Connection):
-    def __init__(self, address, receive_buffer=None, source=None):
+    """`tls` is an ssl.SSLContext; `server_name` what it asks for."""
+
+    def __init__(self, address, receive_buffer=None, source=None, tls=None, server_name="a.example"):
         sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         try:
             if receive_buffer:
@@ -190,6 +192,8 @@ class Client(Connection):
                 sock.bind((source, 0))
             sock.settimeout(PATIENCE)
             sock.connect(address)
+            if tls:
+                sock = tls.wrap_socket(sock, server_hostname=server_name)
         except OSError:
             sock.close()
             raise
@@ -236,18 +240,20 @@ class Origin:
 
     `handler(connection, request)` is called per request. It returns the response as bytes, or None when it has
     written (or closed) by itself; CLOSE after None ends the connection. `on_connection(connection)` takes the whole
-    connection instead.
+    connection instead. `tls` is an ssl.SSLContext; handshakes that fail are in `refused`.
     """
 
     CLOSE = object()
 
-    def __init__(self, handler=None, on_connection=None, address=("127.0.0.1", 0), backlog=1024):
+    def __init__(self, handler=None, on_connection=None, address=("127.0.0.1", 0), backlog=1024, tls=None):
         self.handler = handler or (lambda _connection, _request: answer(200, b"hello"))
         self.on_connection = on_connection or self._serve
         self.requests = []
         self.seen = queue.Queue()
         self.connections = 0
         self.failures = []
+        self.refused = []
+        self._tls = tls
         self._lock = threading.Lock()
         self._open = set()
         self._closed = False
@@ -287,6 +293,8 @@ class Origin:
 
     def _run(self, connection):
         try:
+            if self._tls and not self._handshake(connection):
+                return
             self.on_connection(connection)
         except (Closed, OSError):
             pass
@@ -296,6 +304,14 @@ class Origin:
             connection.close()
             with self._lock:
                 self._open.discard(connection)
+
+    def _handshake(self, connection):
+        try:
+            connection.sock = self._tls.wrap_socket(connection.sock, server_side=True)
+        except OSError as error:
+            self.refused.append(error)
+            return False
+        return True
 
     def _serve(self, connection):
         while (message := connection.request()) is not None:
