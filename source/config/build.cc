@@ -7,6 +7,7 @@
 
 #include "fmt/format.h"
 #include "source/base/check.h"
+#include "source/base/crypto.h"
 #include "source/base/status.h"
 #include "source/config/build_clusters.h"
 #include "source/config/build_listeners.h"
@@ -15,6 +16,7 @@
 #include "source/config/build_record.h"
 #include "source/config/build_routes.h"
 #include "source/config/build_scope.h"
+#include "source/config/build_tls.h"
 #include "source/config/field.h"
 #include "source/config/messages.h"
 
@@ -92,6 +94,7 @@ class Builder {
     BuildResult result;
     if (NoErrors() && OpenLogs()) result.snapshot = MakeSnapshot();
     CollectErrors(&result);
+    result.files = scope_.TakeFilesRead();
     return result;
   }
 
@@ -101,6 +104,7 @@ class Builder {
     std::optional<MatcherBuilder> matcher;
     const ListenerRecord* record = nullptr;  // of the predecessor, or null
     const Listener* old = nullptr;           // the predecessor, or null
+    std::string tls_digest;
   };
 
   void CheckAllNames();
@@ -109,10 +113,13 @@ class Builder {
   void BuildClusters();
   void BuildCluster(size_t index, const Resource<v1::Endpoints>* endpoints,
                     ErrorList* endpoints_errors);
+  void ReadClusterTls(const v1::Cluster& message, const upstream::Cluster* old, const Field& root,
+                      upstream::ClusterSpec* spec);
   void OfferCluster(const std::string& name, std::shared_ptr<const upstream::Cluster> cluster);
   void StartTables();
   void CheckDelegates(size_t index);
   void ReadListeners();
+  void ReadListenerTls(const v1::Listener& message, const Field& root, ListenerInBuild* listener);
   void ServeTables(size_t index);
   void LayOutRest();
   void BuildTables();
@@ -152,6 +159,8 @@ class Builder {
   std::vector<ListenerInBuild> listeners_;
   std::vector<MatcherBuilder> rest_;  // of tables that no listener serves
   std::vector<std::shared_ptr<Route>> fresh_;
+  ByName<Sha256Digest> secret_digests_;
+  ByName<std::string> cluster_tls_digests_;
 };
 
 void Builder::CheckAllNames() {
@@ -173,17 +182,26 @@ NameSet AllChanged(const Map* old) {
 }
 
 void Builder::ReadSecrets() {
-  const auto* old = record_ == nullptr ? nullptr : &record_->secret_texts;
+  const auto* old = record_ == nullptr ? nullptr : &record_->secret_digests;
   scope_.changed_secrets = AllChanged(old);
   for (size_t i = 0; i < resources_.secrets.size(); ++i) {
     const v1::Secret& secret = *resources_.secrets[i].message;
     const Field root(resources_.secrets[i].source, secret_errors_[i]);
     std::optional<std::string> text = ReadSecret(secret, scope_, root);
-    if (old != nullptr && text) {
-      const auto at = old->find(secret.name());
-      if (at != old->end() && at->second == *text) scope_.changed_secrets.erase(secret.name());
+    const auto [at, is_new] = scope_.offers.secrets.try_emplace(secret.name(), text.value_or("-"));
+    if (!is_new) continue;  // an error, reported with the names
+    if (!text) scope_.broken_secrets.insert(secret.name());
+    if (std::string place = PlaceOf(secret); !place.empty()) {
+      scope_.secret_places[secret.name()] = std::move(place);
     }
-    scope_.offers.secrets.try_emplace(secret.name(), text ? *std::move(text) : "-");
+    const Sha256Digest digest = Sha256(at->second);
+    if (old != nullptr) {
+      const auto before = old->find(secret.name());
+      if (before != old->end() && before->second == digest) {
+        scope_.changed_secrets.erase(secret.name());
+      }
+    }
+    secret_digests_[secret.name()] = digest;
   }
 }
 
@@ -235,6 +253,9 @@ void Builder::BuildCluster(size_t index, const Resource<v1::Endpoints>* endpoint
   ErrorList& errors = cluster_errors_[index];
   const Field root(resource.source, errors);
   upstream::ClusterSpec spec = ReadCluster(*resource.message, root);
+  std::shared_ptr<const upstream::Cluster> old;
+  if (const auto at = old_clusters_.find(spec.name); at != old_clusters_.end()) old = at->second;
+  ReadClusterTls(*resource.message, old.get(), root, &spec);
   const auto& own = resource.message->endpoints();
   spec.endpoints = ReadEndpoints(own, root.Below("endpoints"));
   bool endpoints_fine = true;
@@ -248,8 +269,6 @@ void Builder::BuildCluster(size_t index, const Resource<v1::Endpoints>* endpoint
     }
     endpoints_fine = endpoints_errors->ok();
   }
-  std::shared_ptr<const upstream::Cluster> old;
-  if (const auto at = old_clusters_.find(spec.name); at != old_clusters_.end()) old = at->second;
   if (errors.ok() && endpoints_fine) {
     absl::StatusOr<std::shared_ptr<const upstream::Cluster>> cluster =
         upstream::Cluster::Make(spec, old, environment_.cluster_slots, environment_.metrics);
@@ -271,6 +290,21 @@ void Builder::BuildCluster(size_t index, const Resource<v1::Endpoints>* endpoint
   stand_ins_.push_back(*upstream::Cluster::Make(stand_in, nullptr, environment_.cluster_slots,
                                                 environment_.metrics));
   OfferCluster(spec.name, stand_ins_.back());
+}
+
+void Builder::ReadClusterTls(const v1::Cluster& message, const upstream::Cluster* old,
+                             const Field& root, upstream::ClusterSpec* spec) {
+  if (!message.has_tls()) return;
+  BuiltClientTls before;
+  if (old != nullptr) {
+    const auto at = record_->cluster_tls_digests.find(spec->name);
+    if (at != record_->cluster_tls_digests.end()) before = {old->options().tls, at->second};
+  }
+  BuiltClientTls built =
+      BuildClientTls(message.tls(), spec->options.protocol, scope_, before, root.Below("tls"));
+  spec->options.tls = std::move(built.context);
+  spec->tls_fingerprint = built.digest;
+  cluster_tls_digests_[spec->name] = std::move(built.digest);
 }
 
 void Builder::OfferCluster(const std::string& name,
@@ -321,6 +355,7 @@ void Builder::ReadListeners() {
       if (at != record_->listeners_by_name.end()) listener.record = &at->second;
       listener.old = previous_->FindListener(resource.message->name());
     }
+    ReadListenerTls(*resource.message, root, &listener);
     const net::Address& address = listener.planned.listener->address;
     if (address.family() != AF_UNSPEC && address.port() != 0) {
       const auto [first, is_new] = addresses.try_emplace(address.ToString(), i);
@@ -332,6 +367,18 @@ void Builder::ReadListeners() {
     }
     ServeTables(i);
   }
+}
+
+void Builder::ReadListenerTls(const v1::Listener& message, const Field& root,
+                              ListenerInBuild* listener) {
+  if (!message.has_tls()) return;
+  BuiltServerTls before;
+  if (listener->record != nullptr && listener->old != nullptr) {
+    before = {listener->old->tls, listener->record->tls_digest};
+  }
+  BuiltServerTls built = BuildServerTls(message, scope_, before, root.Below("tls"));
+  listener->planned.listener->tls = std::move(built.context);
+  listener->tls_digest = std::move(built.digest);
 }
 
 void Builder::ServeTables(size_t index) {
@@ -462,13 +509,14 @@ std::shared_ptr<BuildRecord> Builder::MakeRecord() {
     record->tables_by_name[message->name()] = {message, tables_.at(message->name()).built};
   }
   for (size_t i = 0; i < listeners_.size(); ++i) {
-    record->listeners_by_name[record->listeners[i]->name()] = {record->listeners[i],
-                                                               listeners_[i].matcher->parts()};
+    record->listeners_by_name[record->listeners[i]->name()] = {
+        record->listeners[i], listeners_[i].matcher->parts(), std::move(listeners_[i].tls_digest)};
   }
   for (const auto& message : record->rate_limits) {
     record->rate_limits_by_name[message->name()] = message;
   }
-  record->secret_texts = scope_.offers.secrets;
+  record->secret_digests = std::move(secret_digests_);
+  record->cluster_tls_digests = std::move(cluster_tls_digests_);
   return record;
 }
 
@@ -513,6 +561,7 @@ std::shared_ptr<const Listener> Builder::FinishListener(size_t index) {
   made->routes = listener.matcher->Routes();
   if (listener.old != nullptr && listener.old->route_table == made->route_table &&
       listener.old->access_log == made->access_log && listener.old->routes == made->routes &&
+      listener.old->tls == made->tls &&
       SameMessage(*listener.record->message, *resources_.listeners[index].message)) {
     for (const auto& old : previous_->listeners) {
       if (old.get() == listener.old) return old;

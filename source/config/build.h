@@ -9,6 +9,7 @@
 //   Route         when it, its table's filters and all that they refer to are equal
 //   RouteTable    (the matcher of a listener) when no name, domain or match in it changed
 //   AccessLog     when its config is equal
+//   TLS context   when its config and the secrets that it names are equal
 //   Listener      when it and all of the above are the same
 //   Snapshot      when nothing changed at all: the result is `previous` itself
 //
@@ -27,9 +28,11 @@
 #include "absl/status/statusor.h"
 
 #include "source/config/config_error.h"
+#include "source/config/file_read.h"
 #include "source/config/resources.h"
 #include "source/config/snapshot.h"
 #include "source/config/text.h"
+#include "source/config/ticket_key_store.h"
 #include "source/filters/build_context.h"
 #include "source/filters/registry.h"
 #include "source/observe/log_writer.h"
@@ -54,6 +57,8 @@ struct BuildEnvironment {
   size_t workers = 1;
   Environment variables = ProcessEnvironment();  // for Secret.environment
   FileReader read_file = DiskFileReader();       // for Secret.file and Respond.file
+  // Null: tickets do not outlive the config. For validating.
+  TicketKeyStore* ticket_keys = nullptr;
 };
 
 // One resource that cannot be used, with its errors alone.
@@ -67,6 +72,7 @@ struct BuildResult {
   std::shared_ptr<const Snapshot> snapshot;  // null when there are errors
   ErrorList errors;                          // of all resources
   std::vector<Rejection> rejections;         // the same errors by resource
+  std::vector<FileRead> files;               // also of a build that failed; each once
 };
 
 // `previous`: the snapshot that this one will replace, or null.

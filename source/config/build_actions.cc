@@ -268,7 +268,8 @@ void ActionBuilder::RespondContent(const v1::Respond& respond, const Field& fiel
       action.body = respond.body();
       return;
     case v1::Respond::kFile: {
-      const absl::StatusOr<std::string>& content = scope_.ReadFile(respond.file(), kMaxRespondFile);
+      const absl::StatusOr<std::string>& content =
+          scope_.ReadFile(respond.file(), kMaxRespondFile, kRespondFile);
       if (!content.ok()) return field.Below("file").Error(content.status());
       action.body = *content;
       return;

@@ -18,5 +18,6 @@ void BuildAction(const v1::Route& message, BuildScope& scope, const Field& field
 
 // The content of Respond.file.
 inline constexpr size_t kMaxRespondFile = size_t{16} << 20;
+inline constexpr std::string_view kRespondFile = "the response's file";
 
 }  // namespace gatehouse::config

@@ -5,6 +5,7 @@
 
 #include "fmt/format.h"
 #include "source/base/status.h"
+#include "source/config/build_http2.h"
 #include "source/net/address.h"
 #include "source/net/resolver.h"
 
@@ -66,6 +67,52 @@ void ReadPool(const v1::ConnectionPool& pool, upstream::ClusterOptions& options,
   options.idle_timeout = ReadDuration(pool.has_idle_timeout(), pool.idle_timeout(),
                                       {.fallback = seconds(55)}, field.Below("idle_timeout"));
   options.max_requests_per_connection = pool.max_requests_per_connection();
+}
+
+upstream::Protocol ProtocolOf(const v1::Cluster& cluster, const Field& field) {
+  if (!cluster.has_protocol()) {
+    return cluster.has_tls() ? upstream::Protocol::kAuto : upstream::Protocol::kHttp1;
+  }
+  switch (cluster.protocol()) {
+    case v1::Cluster::PROTOCOL_HTTP1:
+      return upstream::Protocol::kHttp1;
+    case v1::Cluster::PROTOCOL_HTTP2:
+      return upstream::Protocol::kHttp2;
+    case v1::Cluster::PROTOCOL_AUTO:
+      if (!cluster.has_tls()) {
+        field.Error(
+            "auto needs tls, by which endpoints say what they speak; write http1, or http2 for "
+            "endpoints that speak it from the first byte");
+      }
+      return upstream::Protocol::kAuto;
+    default:
+      field.Error("is not a protocol that this version knows");
+      return upstream::Protocol::kHttp1;
+  }
+}
+
+upstream::ProxyHeader ProxyHeaderOf(v1::Cluster::ProxyHeader version, const Field& field) {
+  switch (version) {
+    case v1::Cluster::PROXY_HEADER_NONE:
+      return upstream::ProxyHeader::kNone;
+    case v1::Cluster::PROXY_HEADER_V1:
+      return upstream::ProxyHeader::kV1;
+    case v1::Cluster::PROXY_HEADER_V2:
+      return upstream::ProxyHeader::kV2;
+    default:
+      field.Error("is not a version that this version of the gateway knows");
+      return upstream::ProxyHeader::kNone;
+  }
+}
+
+http::H2ClientOptions ReadHttp2(const v1::Http2ClientOptions& message, const Field& field) {
+  http::H2ClientOptions options;
+  options.max_streams = static_cast<uint32_t>(ReadNumber(
+      message.max_concurrent_streams(), {.fallback = options.max_streams, .max = kMaxH2Streams},
+      field.Below("max_concurrent_streams")));
+  ReadHttp2Windows(message, &options.stream_window, &options.connection_window, field);
+  ReadHttp2Pings(message, &options.ping_interval, &options.ping_timeout, field);
+  return options;
 }
 
 void ReadLimits(const v1::UpstreamLimits& limits, upstream::ClusterOptions& options,
@@ -131,6 +178,13 @@ upstream::ClusterSpec ReadCluster(const v1::Cluster& cluster, const Field& field
       {.fallback = kNoTimeout, .zero_is_none = true}, field.Below("response_header_timeout"));
   ReadPool(cluster.pool(), options, field.Below("pool"));
   ReadLimits(cluster.limits(), options, field.Below("limits"));
+  options.protocol = ProtocolOf(cluster, field.Below("protocol"));
+  const Field http2 = field.Below("http2");
+  if (cluster.has_http2() && options.protocol == upstream::Protocol::kHttp1) {
+    http2.Error("has no effect: the protocol is http1");
+  }
+  options.h2 = ReadHttp2(cluster.http2(), http2);
+  options.proxy_header = ProxyHeaderOf(cluster.proxy_protocol(), field.Below("proxy_protocol"));
   return spec;
 }
 

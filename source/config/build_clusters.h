@@ -14,7 +14,7 @@ namespace gatehouse::config {
 // Checked; with errors the specs are incomplete.
 [[nodiscard]] std::vector<upstream::EndpointSpec> ReadEndpoints(
     const google::protobuf::RepeatedPtrField<v1::Endpoint>& endpoints, const Field& field);
-// All but the endpoints.
+// All but the endpoints and TLS.
 [[nodiscard]] upstream::ClusterSpec ReadCluster(const v1::Cluster& cluster, const Field& field);
 
 }  // namespace gatehouse::config

@@ -1,4 +1,4 @@
-// v1::Listener -> config::Listener, but for its matcher and routes. Inside config/ only; main
+// v1::Listener -> config::Listener, but for its TLS, matcher and routes. Inside config/ only; main
 // thread.
 #pragma once
 

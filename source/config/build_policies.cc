@@ -1,5 +1,8 @@
 #include "source/config/build_policies.h"
 
+#include <algorithm>
+#include <string_view>
+
 #include "fmt/format.h"
 #include "source/base/status.h"
 #include "source/config/build_filters.h"
@@ -10,8 +13,16 @@ namespace {
 
 constexpr size_t kMaxSecretFile = size_t{1} << 20;
 
+// Of a text; DER has some in its first bytes.
+bool IsBinary(std::string_view text) {
+  return std::ranges::any_of(text, [](char c) {
+    return static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\r' && c != '\t';
+  });
+}
+
 // Editors and `echo` end a file with a line break that is not part of a password.
 void DropLineBreak(std::string* text) {
+  if (IsBinary(*text)) return;
   if (text->ends_with('\n')) text->pop_back();
   if (text->ends_with('\r')) text->pop_back();
 }
@@ -24,7 +35,8 @@ std::optional<std::string> NotEmpty(std::string text, const Field& field) {
 
 std::optional<std::string> ReadSecretFile(const v1::Secret& secret, BuildScope& scope,
                                           const Field& field) {
-  const absl::StatusOr<std::string>& content = scope.ReadFile(secret.file(), kMaxSecretFile);
+  const absl::StatusOr<std::string>& content =
+      scope.ReadFile(secret.file(), kMaxSecretFile, "the secret's file");
   if (!content.ok()) {
     field.Error(content.status());
     return std::nullopt;
@@ -57,6 +69,17 @@ std::optional<std::string> ReadSecret(const v1::Secret& secret, BuildScope& scop
   }
   field.Error("needs inline, file or environment");
   return std::nullopt;
+}
+
+std::string PlaceOf(const v1::Secret& secret) {
+  switch (secret.source_case()) {
+    case v1::Secret::kFile:
+      return secret.file();
+    case v1::Secret::kEnvironment:
+      return fmt::format("${}", secret.environment());
+    default:
+      return {};
+  }
 }
 
 bool CheckRateLimit(const v1::RateLimit& limit, const BuildScope& scope, const Field& field) {

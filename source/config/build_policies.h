@@ -14,6 +14,9 @@ namespace gatehouse::config {
 [[nodiscard]] std::optional<std::string> ReadSecret(const v1::Secret& secret, BuildScope& scope,
                                                     const Field& field);
 
+// Where it comes from, in words: "/etc/site.pem", "$SITE_KEY"; empty when it is inline.
+[[nodiscard]] std::string PlaceOf(const v1::Secret& secret);
+
 // False with errors.
 bool CheckRateLimit(const v1::RateLimit& limit, const BuildScope& scope, const Field& field);
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "api/gatehouse/v1/bootstrap.pb.h"
+#include "source/base/crypto.h"
 #include "source/base/time.h"
 #include "source/config/snapshot.h"
 #include "source/filters/chain.h"
@@ -92,6 +93,7 @@ struct MatcherPart {
 struct ListenerRecord {
   std::shared_ptr<const v1::Listener> message;
   std::vector<MatcherPart> parts;
+  std::string tls_digest;  // of what Listener::tls is made of
 };
 
 template <typename Message>
@@ -109,7 +111,9 @@ struct BuildRecord {
   ByName<TableRecord> tables_by_name;
   ByName<ListenerRecord> listeners_by_name;
   ByName<std::shared_ptr<const v1::RateLimit>> rate_limits_by_name;
-  ByName<std::string> secret_texts;
+  // Not their texts: these are gone when the build is done.
+  ByName<Sha256Digest> secret_digests;
+  ByName<std::string> cluster_tls_digests;
   // Which cursor a split has, by table and route.
   std::map<std::pair<std::string, std::string>, uint32_t> split_cursors;
 };

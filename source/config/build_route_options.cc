@@ -121,6 +121,7 @@ void RefuseOptions(const v1::Route& message, const Field& field) {
   refuse(message.has_retry(), "retry");
   refuse(message.has_max_body_bytes(), "max_body_bytes");
   refuse(message.has_upgrade(), "upgrade");
+  refuse(message.has_max_grpc_timeout(), "max_grpc_timeout");
 }
 
 }  // namespace
@@ -134,6 +135,9 @@ void ReadRouteOptions(const v1::Route& message, const RouteDefaults& defaults, c
   route->idle_timeout = ReadDuration(message.has_idle_timeout(), message.idle_timeout(),
                                      {.fallback = defaults.idle_timeout, .zero_is_none = true},
                                      field.Below("idle_timeout"));
+  route->max_grpc_timeout = ReadDuration(message.has_max_grpc_timeout(), message.max_grpc_timeout(),
+                                         {.fallback = route->timeout, .zero_is_none = true},
+                                         field.Below("max_grpc_timeout"));
   if (message.has_retry()) ReadRetry(message.retry(), route->retry, field.Below("retry"));
   route->max_body_bytes =
       ReadOptional(message.has_max_body_bytes(), message.max_body_bytes(),

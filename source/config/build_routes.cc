@@ -182,7 +182,7 @@ bool TableBuilder::MatchUnchanged() {
 
 bool TableBuilder::FileUnchanged(int index, const Route& old) {
   const absl::StatusOr<std::string>& content =
-      scope_.ReadFile(message().routes(index).respond().file(), kMaxRespondFile);
+      scope_.ReadFile(message().routes(index).respond().file(), kMaxRespondFile, kRespondFile);
   return content.ok() && *content == old.respond.body;
 }
 

@@ -67,18 +67,24 @@ absl::StatusOr<std::string> ReadRegularFile(const std::string& path, size_t max_
 
 FileReader DiskFileReader() { return ReadRegularFile; }
 
-const absl::StatusOr<std::string>& BuildScope::ReadFile(const std::string& path, size_t max_bytes) {
+const absl::StatusOr<std::string>& BuildScope::ReadFile(const std::string& path, size_t max_bytes,
+                                                        std::string_view purpose) {
   const auto at = files_.find(path);
   if (at != files_.end()) return at->second;
   absl::StatusOr<std::string> content;
+  const auto read = [&](std::string full_path) {
+    content = environment.read_file(full_path, max_bytes);
+    files_read_.push_back(
+        {std::move(full_path), purpose, content.ok() ? ContentHash(*content) : 0});
+  };
   if (path.empty() || path.find('\0') != std::string::npos) {
     content = InvalidArgument("is not a path");
   } else if (path.front() == '/') {
-    content = environment.read_file(path, max_bytes);
+    read(path);
   } else if (resources.folder.empty()) {
     content = InvalidArgument("must be an absolute path: this config is not in a file");
   } else {
-    content = environment.read_file(fmt::format("{}/{}", resources.folder, path), max_bytes);
+    read(fmt::format("{}/{}", resources.folder, path));
   }
   return files_.emplace(path, std::move(content)).first->second;
 }

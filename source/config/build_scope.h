@@ -10,12 +10,14 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 
 #include "source/config/build.h"
 #include "source/config/build_record.h"
+#include "source/config/file_read.h"
 #include "source/filters/build_context.h"
 
 namespace gatehouse::config {
@@ -44,6 +46,9 @@ struct BuildScope {
   // has an empty stand-in here.
   filters::BuildResources offers;
   NameSet route_tables;
+  // Where secrets come from, as it was written: "/etc/site.pem", "$SITE_KEY".
+  std::map<std::string, std::string, std::less<>> secret_places;
+  NameSet broken_secrets;  // with errors of their own
 
   // Not the same object (or text) as in `previous`.
   NameSet changed_clusters;
@@ -61,11 +66,15 @@ struct BuildScope {
            any(references.secrets, changed_secrets);
   }
 
-  // Read once per build. `path` as it was written.
+  // Read once per build. `path` as it was written, `purpose` a literal.
   [[nodiscard]] const absl::StatusOr<std::string>& ReadFile(const std::string& path,
-                                                            size_t max_bytes);
+                                                            size_t max_bytes,
+                                                            std::string_view purpose);
+  // All that were asked for, also those that are not there.
+  [[nodiscard]] std::vector<FileRead> TakeFilesRead() { return std::move(files_read_); }
 
  private:
+  std::vector<FileRead> files_read_;
   std::map<std::string, absl::StatusOr<std::string>> files_;
 };
 

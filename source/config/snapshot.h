@@ -99,6 +99,8 @@ struct Route {
   bool has_cors = false;  // the chain answers preflights, also for routes that serve no OPTIONS
   Duration timeout = std::chrono::seconds(15);      // zero: none
   Duration idle_timeout = std::chrono::minutes(5);  // zero: none
+  // How far a client's grpc-timeout is believed. Zero: whatever it says.
+  Duration max_grpc_timeout = std::chrono::seconds(15);
   RetryPolicy retry;
   uint64_t max_body_bytes = uint64_t{1} << 30;
   std::vector<std::string> upgrades;  // lower case

@@ -166,6 +166,10 @@ void Server::UpdateServerMetrics() {
   counters_->Set(ids.log_lines_dropped, logs.lines_dropped);
   counters_->Set(ids.log_failing, static_cast<int64_t>(logs.failing_outputs));
   if (current_ == nullptr) return;
+  for (const auto& listener : current_->listeners) {
+    counters_->Set(listener->metrics->certificate_not_after,
+                   listener->tls == nullptr ? 0 : listener->tls->not_after());
+  }
   for (const auto& cluster : current_->clusters) {
     const auto set = cluster->has_dns() ? dns_->EndpointsOf(cluster->key()) : cluster->endpoints();
     int64_t healthy = 0;

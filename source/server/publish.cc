@@ -28,7 +28,8 @@ config::BuildEnvironment Server::BuildEnvironmentOf() {
           .cluster_slots = cluster_slots_,
           .states = states_,
           .log_writer = log_writer_.get(),
-          .workers = settings_.workers};
+          .workers = settings_.workers,
+          .ticket_keys = &ticket_keys_};
 }
 
 // Of a file whose text has errors: those, and what else there is to say about it.
@@ -51,6 +52,7 @@ void Server::Reload(std::string_view why) {
   if (!loaded.errors.ok()) return rejected(AllErrors(loaded.errors));
   const std::shared_ptr<const config::Snapshot>& base = warming_ != nullptr ? warming_ : current_;
   config::BuildResult built = config::Build(loaded.resources, BuildEnvironmentOf(), base);
+  WatchFiles(std::move(built.files));
   config::AddNewErrors(built.errors, &loaded.errors);
   if (built.snapshot == nullptr) return rejected(loaded.errors.ToString());
   Tell(loaded.errors.ToString());  // warnings

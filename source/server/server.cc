@@ -104,6 +104,7 @@ int Server::Start() {
   log_writer_ = *std::move(log);
 
   config::BuildResult built = config::Build(loaded.resources, BuildEnvironmentOf(), nullptr);
+  WatchFiles(std::move(built.files));
   config::AddNewErrors(built.errors, &loaded.errors);
   std::fputs(loaded.errors.ToString().c_str(), stderr);
   if (built.snapshot == nullptr) return kExitBadInput;
@@ -144,13 +145,28 @@ void Server::StartWorkers() {
 void Server::WatchConfig() {
   if (!options_.watch) return;
   absl::StatusOr<std::unique_ptr<xds::FileSource>> source = xds::FileSource::Watch(
-      loop_, options_.config_path, [this] { Reload("the file has changed"); });
+      loop_, options_.config_path,
+      [this](const std::vector<std::string>& paths) { OnFilesChanged(paths); });
   // A gateway that cannot watch still serves.
   if (source.ok()) {
     file_source_ = *std::move(source);
   } else {
     Say(MessageOf(source.status()));
   }
+}
+
+void Server::OnFilesChanged(const std::vector<std::string>& paths) {
+  if (paths.front() == options_.config_path) return Reload("the file has changed");
+  const auto read = std::ranges::find(files_read_, paths.front(), &config::FileRead::path);
+  const std::string_view purpose = read == files_read_.end() ? "the file" : read->purpose;
+  const std::string more =
+      paths.size() > 1 ? fmt::format(" (and {} more)", paths.size() - 1) : std::string();
+  Reload(fmt::format("{} {} has changed{}", purpose, paths.front(), more));
+}
+
+void Server::WatchFiles(std::vector<config::FileRead> files) {
+  files_read_ = std::move(files);
+  if (file_source_ != nullptr) file_source_->WatchAlso(files_read_);
 }
 
 void Server::WatchSignals() {

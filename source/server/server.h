@@ -77,6 +77,7 @@ class Server {
   [[nodiscard]] int Start();
   void StartWorkers();
   void WatchConfig();
+  void OnFilesChanged(const std::vector<std::string>& paths);
   void WatchSignals();
   void OnSignal();
   void RequestStopNow();
@@ -99,6 +100,8 @@ class Server {
   [[nodiscard]] std::string AllErrors(const config::ErrorList& of_text) const;
   void NoteProcessSettings(const config::Settings& fresh);
   [[nodiscard]] config::BuildEnvironment BuildEnvironmentOf();
+  // Also what the config names: secrets and pages in files.
+  void WatchFiles(std::vector<config::FileRead> files);
 
   // drain.cc
   void StartDrain(std::string_view why, bool exit_when_done);
@@ -120,6 +123,7 @@ class Server {
   observe::MetricRegistry metrics_;
   upstream::ClusterSlots cluster_slots_;
   filters::StateStore states_;
+  config::TicketKeyStore ticket_keys_;
   observe::MetricHandle<observe::ServerMetrics> server_metrics_;
   observe::MetricHandle<observe::NodeMetrics> node_metrics_;
   observe::CounterBlock* counters_;  // main's own
@@ -139,6 +143,7 @@ class Server {
   std::unique_ptr<TakeoverOffer> offer_;
   std::unique_ptr<Admin> admin_;
   std::unique_ptr<xds::FileSource> file_source_;
+  std::vector<config::FileRead> files_read_;  // by the last build
   std::unique_ptr<net::FdEvents> signal_events_;
   int signal_fd_ = -1;
   Timer drain_timer_;

@@ -24,11 +24,27 @@ constexpr Duration kSettle = std::chrono::milliseconds(50);
 constexpr Duration kMaxSettle = std::chrono::seconds(1);
 constexpr int kMaxLinks = 16;
 
+// 0 when it cannot be read: gone, no permission, a folder, a disk that fails.
+size_t HashOfFile(const std::string& path) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0) return 0;
+  std::string text;
+  char buffer[16384];
+  struct stat status{};
+  ssize_t got = fstat(file, &status) == 0 && S_ISREG(status.st_mode) ? 1 : -1;
+  while (got > 0) {
+    got = read(file, buffer, sizeof(buffer));
+    if (got > 0) text.append(buffer, static_cast<size_t>(got));
+  }
+  close(file);
+  return got < 0 ? 0 : config::ContentHash(text);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<FileSource>> FileSource::Watch(net::Loop& loop,
                                                               const std::string& path,
-                                                              std::function<void()> changed) {
+                                                              Changed changed) {
   const int fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
   if (fd < 0) {
     return Unavailable(fmt::format(
@@ -38,18 +54,17 @@ absl::StatusOr<std::unique_ptr<FileSource>> FileSource::Watch(net::Loop& loop,
   return std::unique_ptr<FileSource>(new FileSource(loop, path, fd, std::move(changed)));
 }
 
-FileSource::FileSource(net::Loop& loop, std::string path, int fd, std::function<void()> changed)
+FileSource::FileSource(net::Loop& loop, const std::string& path, int fd, Changed changed)
     : loop_(loop),
-      path_(std::move(path)),
       fd_(fd),
       changed_(std::move(changed)),
-      content_(0),
       settle_(Timer::Calls<FileSource, &FileSource::Look>(), this) {
   events_ = std::make_unique<net::FdEvents>(
       loop_, fd_, this, [](void* self, net::Ready) { static_cast<FileSource*>(self)->OnEvents(); },
       net::FdEvents::Trigger::kLevelRead);
+  files_.push_back({.path = path});
   WatchNames();
-  content_ = HashOfContent();
+  files_.front().content = HashOfFile(path);
 }
 
 FileSource::~FileSource() {
@@ -57,13 +72,43 @@ FileSource::~FileSource() {
   close(fd_);
 }
 
-// Every name on the way to the file, in its folder: a link may be swapped, a folder renamed.
+void FileSource::WatchAlso(const std::vector<config::FileRead>& files) {
+  std::vector<File> before = std::move(files_);
+  files_.clear();
+  files_.push_back(std::move(before.front()));
+  for (const config::FileRead& file : files) {
+    if (file.path == files_.front().path) continue;
+    files_.push_back({.path = file.path, .content = file.content});
+    const auto old = std::ranges::find(before, file.path, &File::path);
+    if (old != before.end()) files_.back().told = old->told;
+  }
+  // Before the files are looked at, so that nothing is missed in between. Events that wait to be
+  // read are of watches that are gone: the first file is looked at, too.
+  WatchNames();
+  bool newer = false;
+  for (File& file : files_) {
+    const size_t content = HashOfFile(file.path);
+    if (content == file.content) continue;
+    if (file.content == 0 && content == file.told) {
+      file.content = content;
+    } else {
+      newer = true;
+    }
+  }
+  if (newer) Settle();
+}
+
 void FileSource::WatchNames() {
-  namespace fs = std::filesystem;
   for (const auto& [watch, names] : watches_) inotify_rm_watch(fd_, watch);
   watches_.clear();
+  for (const File& file : files_) WatchPath(file.path);
+}
+
+// Every name on the way to the file, in its folder: a link may be swapped, a folder renamed.
+void FileSource::WatchPath(const std::string& file) {
+  namespace fs = std::filesystem;
   std::error_code error;
-  const fs::path path = fs::absolute(path_, error).lexically_normal();
+  const fs::path path = fs::absolute(file, error).lexically_normal();
   std::deque<fs::path> left(path.begin(), path.end());
   fs::path folder;
   int links = 0;
@@ -110,7 +155,10 @@ void FileSource::OnEvents() {
       at += sizeof(event) + event.len;
     }
   }
-  if (!matters) return;
+  if (matters) Settle();
+}
+
+void FileSource::Settle() {
   // An editor writes in several steps; the last of them counts.
   if (!settle_.armed()) first_event_ = loop_.Now();
   loop_.Arm(settle_, std::min(loop_.Now() + kSettle, first_event_ + kMaxSettle));
@@ -118,26 +166,15 @@ void FileSource::OnEvents() {
 
 void FileSource::Look() {
   WatchNames();
-  const size_t content = HashOfContent();
-  if (content == content_) return;
-  content_ = content;
-  changed_();
-}
-
-// 0 when it cannot be read: gone, no permission, a folder, a disk that fails.
-size_t FileSource::HashOfContent() const {
-  const int file = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (file < 0) return 0;
-  std::string text;
-  char buffer[16384];
-  struct stat status{};
-  ssize_t got = fstat(file, &status) == 0 && S_ISREG(status.st_mode) ? 1 : -1;
-  while (got > 0) {
-    got = read(file, buffer, sizeof(buffer));
-    if (got > 0) text.append(buffer, static_cast<size_t>(got));
+  std::vector<std::string> changed;
+  for (File& file : files_) {
+    const size_t content = HashOfFile(file.path);
+    if (content == file.content) continue;
+    file.content = content;
+    file.told = content;
+    changed.push_back(file.path);
   }
-  close(file);
-  return got < 0 ? 0 : std::hash<std::string_view>{}(text) | 1;
+  if (!changed.empty()) changed_(changed);
 }
 
 }  // namespace gatehouse::xds

@@ -1,9 +1,11 @@
-// FileSource: tells when a config file may have changed: written, replaced by a rename, or swapped
-// through a symbolic link as in mounted volumes.
+// FileSource: tells when a config file, or one that the config names, has changed: written,
+// replaced by a rename, or swapped through a symbolic link as in mounted volumes.
 //
-// Owner: the Server. Thread: main. It watches every name of the path and of the links on the way
+// Owner: the Server. Thread: main. It watches every name of the paths and of the links on the way
 // (a log that grows beside the file is nothing to it), waits until changes settle, and compares
-// what the file holds: `changed` comes only for new content.
+// what the files hold: `changed` comes only for new content, once for all that changed together.
+//
+//   source->WatchAlso(config::Build(...).files);
 #pragma once
 
 #include <functional>
@@ -11,36 +13,53 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "source/base/status.h"
 #include "source/base/timer_wheel.h"
+#include "source/config/file_read.h"
 #include "source/net/loop.h"
 
 namespace gatehouse::xds {
 
 class FileSource {
  public:
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<FileSource>> Watch(
-      net::Loop& loop, const std::string& path, std::function<void()> changed);
+  // `paths` as they were given.
+  using Changed = std::function<void(const std::vector<std::string>& paths)>;
+
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<FileSource>> Watch(net::Loop& loop,
+                                                                         const std::string& path,
+                                                                         Changed changed);
   ~FileSource();
   FileSource(const FileSource&) = delete;
   FileSource& operator=(const FileSource&) = delete;
 
+  // Besides the first file, in the place of those before: what a build has read. One that holds
+  // something else by now has changed.
+  void WatchAlso(const std::vector<config::FileRead>& files);
+
  private:
-  FileSource(net::Loop& loop, std::string path, int fd, std::function<void()> changed);
+  struct File {
+    std::string path;
+    size_t content = 0;  // its ContentHash; 0: it cannot be read
+    // What was told of last. A build may refuse to read what is there: that is told once.
+    size_t told = 0;
+  };
+
+  FileSource(net::Loop& loop, const std::string& path, int fd, Changed changed);
   void WatchNames();
+  void WatchPath(const std::string& path);
   void WatchName(const std::string& folder, const std::string& name, bool is_file);
   void OnEvents();
+  void Settle();
   void Look();
-  [[nodiscard]] size_t HashOfContent() const;
 
   net::Loop& loop_;
-  std::string path_;
   int fd_;
-  std::function<void()> changed_;
+  Changed changed_;
   std::map<int, std::set<std::string>> watches_;  // by descriptor: the names that matter there
-  size_t content_;
-  TimePoint first_event_;  // of those that settle now
+  std::vector<File> files_;                       // the first is the one of Watch()
+  TimePoint first_event_;                         // of those that settle now
   Timer settle_;
   std::unique_ptr<net::FdEvents> events_;
 };

@@ -7,9 +7,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -36,7 +39,11 @@ class FileSourceTest : public ::testing::Test {
   }
   void Watch(const fs::path& path) {
     absl::StatusOr<std::unique_ptr<FileSource>> source =
-        FileSource::Watch(loop_, path.string(), [this] { ++changes_; });
+        FileSource::Watch(loop_, path.string(), [this](const std::vector<std::string>& paths) {
+          ++changes_;
+          changed_ = paths;
+          if (on_change_) on_change_();
+        });
     ASSERT_TRUE(source.ok()) << source.status();
     source_ = *std::move(source);
   }
@@ -50,12 +57,22 @@ class FileSourceTest : public ::testing::Test {
     return std::exchange(changes_, 0);
   }
 
+  // What a build would say that it has read.
+  static config::FileRead Read(const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    if (!file) return {path.string(), "the secret's file", 0};
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    return {path.string(), "the secret's file", config::ContentHash(text)};
+  }
+
   ManualClock clock_;
   net::Loop loop_{clock_};
   fs::path folder_;
   fs::path path_;
   std::unique_ptr<FileSource> source_;
   int changes_ = 0;
+  std::vector<std::string> changed_;  // the last time
+  std::function<void()> on_change_;
 };
 
 TEST_F(FileSourceTest, WrittenInPlace) {
@@ -248,6 +265,105 @@ TEST_F(FileSourceTest, AWatchThatEndsTellsNothing) {
   source_.reset();
   clock_.Advance(std::chrono::seconds(1));
   EXPECT_EQ(Changes(), 0);
+}
+
+using Paths = std::vector<std::string>;
+
+TEST_F(FileSourceTest, FilesThatTheConfigNames) {
+  Write(path_, "config");
+  const fs::path key = folder_ / "site.key";
+  const fs::path chain = folder_ / "site.pem";
+  Write(key, "k1");
+  Write(chain, "c1");
+  Watch(path_);
+  source_->WatchAlso({Read(key), Read(chain)});
+  EXPECT_EQ(Changes(), 0);
+  Write(key, "k2");
+  EXPECT_EQ(Changes(), 1);
+  EXPECT_EQ(changed_, Paths{key.string()});
+  Write(path_, "config 2");
+  EXPECT_EQ(Changes(), 1);
+  EXPECT_EQ(changed_, Paths{path_.string()});
+  // Both at once are one change.
+  Write(chain, "c2");
+  Write(key, "k3");
+  EXPECT_EQ(Changes(), 1);
+  EXPECT_EQ(changed_, (Paths{key.string(), chain.string()}));
+  // Which are no longer named, and which are now.
+  source_->WatchAlso({Read(chain)});
+  Write(key, "k4");
+  EXPECT_EQ(Changes(), 0);
+  Write(chain, "c3");
+  EXPECT_EQ(Changes(), 1);
+}
+
+TEST_F(FileSourceTest, WhatChangedAfterItWasReadIsTold) {
+  Write(path_, "config");
+  const fs::path key = folder_ / "site.key";
+  Write(key, "k1");
+  Watch(path_);
+  const config::FileRead read = Read(key);
+  Write(key, "k2");
+  source_->WatchAlso({read});
+  EXPECT_EQ(Changes(), 1);
+  EXPECT_EQ(changed_, Paths{key.string()});
+  // The config, too: its event has not been read when the watches are made anew.
+  Write(path_, "config 2");
+  source_->WatchAlso({Read(key)});
+  EXPECT_EQ(Changes(), 1);
+  EXPECT_EQ(changed_, Paths{path_.string()});
+}
+
+TEST_F(FileSourceTest, MissingFilesMayCome) {
+  Write(path_, "config");
+  const fs::path key = folder_ / "later" / "site.key";
+  Watch(path_);
+  source_->WatchAlso({Read(key)});
+  EXPECT_EQ(Changes(), 0);
+  fs::create_directory(key.parent_path());
+  Write(key, "k1");
+  EXPECT_EQ(Changes(), 1);
+}
+
+// Each telling makes a build, which says again that it could not read the file.
+TEST_F(FileSourceTest, AFileThatABuildRefusesIsToldOnce) {
+  Write(path_, "config");
+  const fs::path key = folder_ / "site.key";
+  Write(key, "too large");
+  Watch(path_);
+  const config::FileRead refused{key.string(), "the secret's file", 0};
+  on_change_ = [&] { source_->WatchAlso({refused}); };
+  source_->WatchAlso({refused});
+  EXPECT_EQ(Changes(), 1);
+  EXPECT_EQ(Changes(), 0);
+  Write(key, "still too large");
+  EXPECT_EQ(Changes(), 1);
+  EXPECT_EQ(Changes(), 0);
+}
+
+// As mounted volumes do it: a link to a folder of the day is renamed over the one before.
+TEST_F(FileSourceTest, AHundredRotationsBehindALink) {
+  Write(path_, "config");
+  const fs::path link = folder_ / "..data";
+  const fs::path chain = folder_ / "site.pem";
+  const auto rotate = [&](int day) {
+    const fs::path target = folder_ / ("..day" + std::to_string(day));
+    fs::create_directory(target);
+    Write(target / "site.pem", "chain " + std::to_string(day));
+    fs::create_directory_symlink(target.filename(), folder_ / "..new");
+    fs::rename(folder_ / "..new", link);
+    if (day > 0) fs::remove_all(folder_ / ("..day" + std::to_string(day - 1)));
+  };
+  rotate(0);
+  fs::create_symlink(fs::path("..data") / "site.pem", chain);
+  Watch(path_);
+  on_change_ = [&] { source_->WatchAlso({Read(chain)}); };
+  source_->WatchAlso({Read(chain)});
+  for (int day = 1; day <= 100; ++day) {
+    rotate(day);
+    ASSERT_EQ(Changes(), 1) << day;
+    ASSERT_EQ(changed_, Paths{chain.string()});
+  }
 }
 
 }  // namespace
