@@ -166,8 +166,7 @@ void TlsTransport::Handshake() {
     Flush();
     if (result == 1) return Establish();
     if (SSL_get_error(ssl_.get(), result) != SSL_ERROR_WANT_READ) return Fail(result);
-    if (!socket_readable_) return;
-    Fill(kMaxRecord);
+    if (!FillOn(kMaxRecord)) return;
   }
 }
 
@@ -207,8 +206,7 @@ void TlsTransport::LookForData() {
       tell_ = true;
       break;
     }
-    if (!socket_readable_) break;
-    Fill(kMaxRecord);
+    if (!FillOn(kMaxRecord)) break;
   }
   ERR_clear_error();
   if (!out_.empty()) Flush();
@@ -251,21 +249,25 @@ void TlsTransport::DiscardInput() {
 
 // --- Reading ---
 
-// One recv().
-void TlsTransport::Fill(size_t limit) {
+// One recv(), also after a short one: what it brought was not enough, and a reset that came with it
+// gives no event of its own (see may_read_on()). False: there is nothing new.
+bool TlsTransport::FillOn(size_t limit) {
+  if (!socket_readable_ && !short_read_) return false;
   const SocketIo got = ReceiveInto(fd(), in_, limit, pool());
   if (got.bytes > 0) {
     // As PlainTransport does.
     short_read_ = !got.full();
     if (short_read_ && !hangup_) socket_readable_ = false;
-    return;
+    return true;
   }
   socket_readable_ = short_read_ = false;
+  if (got.would_block()) return false;
   if (got.bytes == 0) {
     socket_eof_ = true;
-  } else if (!got.would_block()) {
+  } else {
     socket_error_ = got.error;
   }
+  return true;
 }
 
 IoStatus TlsTransport::Read(Chain& into, size_t limit) {
@@ -274,20 +276,29 @@ IoStatus TlsTransport::Read(Chain& into, size_t limit) {
     return IoStatus::kError;
   }
   if (state_ != State::kOpen) return IoStatus::kWouldBlock;
+  if (ended_) return ReadBeyondEnd();
   IoStatus status = Decrypt(into, limit);
-  // Also after a short read: see may_read_on().
-  if (status == IoStatus::kWouldBlock && (socket_readable_ || short_read_)) {
-    // A second recv() only where the first one brought no whole record.
-    do {
-      Fill(std::max(limit, kMaxRecord));
-      status = Decrypt(into, limit);
-    } while (status == IoStatus::kWouldBlock && socket_readable_);
+  // A second recv() only where the first one brought no whole record.
+  while (status == IoStatus::kWouldBlock && FillOn(std::max(limit, kMaxRecord))) {
+    status = Decrypt(into, limit);
   }
   if (!out_.empty()) Flush();  // a key update or an alert was answered
   in_.ShrinkToInline();
+  if (status == IoStatus::kEof || status == IoStatus::kError) {
+    ended_ = true;
+    tell_ = short_read_ = socket_readable_ = false;
+    in_.Clear();
+  }
   UpdateFlags();
-  if (status == IoStatus::kEof || status == IoStatus::kError) may_read_ = short_read_ = false;
   return status;
+}
+
+// The end was told, and there was an event all the same: perhaps a reset.
+IoStatus TlsTransport::ReadBeyondEnd() {
+  if (socket_readable_) FillOn(kMaxRecord);
+  in_.Clear();
+  may_read_ = short_read_ = socket_readable_ = false;
+  return socket_error_ != 0 ? IoStatus::kError : IoStatus::kEof;
 }
 
 // kOk: some was appended. An end or an error behind that is told by the next call.

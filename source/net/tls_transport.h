@@ -73,7 +73,8 @@ class TlsTransport final : public Transport {
   void Establish();
   void DescribePeer();
   void LookForData();
-  void Fill(size_t limit);
+  bool FillOn(size_t limit);
+  IoStatus ReadBeyondEnd();
   IoStatus Decrypt(Chain& into, size_t limit);
   int ReadRecord(Chain& into, size_t limit);
   IoStatus EndOfReading(int result);
@@ -103,7 +104,8 @@ class TlsTransport final : public Transport {
   bool socket_eof_ = false;
   bool record_cut_ = false;  // the end of file came inside a record
   bool got_data_ = false;
-  bool tell_ = false;  // Read() has an end or an error to tell
+  bool ended_ = false;  // Read() has told the end
+  bool tell_ = false;   // Read() has an end or an error to tell
   bool write_failed_ = false;
   bool aborted_ = false;
   bool shut_down_ = false;

@@ -116,6 +116,10 @@ class TlsTestListener {
   ~TlsTestListener() { close(fd_); }
   TlsTestListener(const TlsTestListener&) = delete;
   TlsTestListener& operator=(const TlsTestListener&) = delete;
+  // For those that are accepted from now on.
+  void ShrinkReceiveBuffer(int bytes) const {
+    setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+  }
   // -1: nobody is there.
   [[nodiscard]] int Accept() const { return accept4(fd_, nullptr, nullptr, SOCK_NONBLOCK); }
 
@@ -135,13 +139,22 @@ class TlsPair {
   // A new connection, in place of the last one.
   void Connect(std::string_view host) {
     Close();
+    StartClient(listener.address, host);
+    AcceptServer();
+  }
+  void StartClient(const Address& to, std::string_view host) {
     int error = 0;
     std::unique_ptr<Transport> transport =
-        client_context_->Connect(loop, listener.address, host, sessions, &error);
+        client_context_->Connect(loop, to, host, sessions, &error);
     CHECK(transport != nullptr);
     client = std::make_unique<TlsEnd>(loop, std::move(transport));
+  }
+  void AcceptServer() {
     int fd = -1;
     CHECK(RunUntil([&] { return (fd = listener.Accept()) >= 0; }));
+    if (server_send_buffer > 0) {
+      setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &server_send_buffer, sizeof(server_send_buffer));
+    }
     server = std::make_unique<TlsEnd>(loop, server_context_->Accept(loop, fd));
   }
   // Until both ends are there, or one has failed and the other knows.
@@ -154,7 +167,7 @@ class TlsPair {
     return server->established() && client->established();
   }
   bool RunUntil(const std::function<bool()>& done) {
-    for (int i = 0; i < 200'000; ++i) {
+    for (int i = 0; i < 3'000'000; ++i) {
       if (done()) return true;
       loop.RunTurn(false);
     }
@@ -180,6 +193,7 @@ class TlsPair {
   TlsSessions sessions;
   std::unique_ptr<TlsEnd> client;
   std::unique_ptr<TlsEnd> server;
+  int server_send_buffer = 0;  // 0: the system's
 
  private:
   std::shared_ptr<const TlsServerContext> server_context_;
