@@ -157,6 +157,7 @@ void FilterRun::BeginReply() {
   request_over_ = true;
   replier_ = nullptr;
   context_->facts().local_reply = true;
+  context_->response_body_ = {};
   directions_[kResponse].headers_done = false;
   directions_[kResponse].next = 0;
 }

@@ -131,16 +131,17 @@ class FilterRun {
   [[nodiscard]] Progress ResponseBody(Chain& data, bool end);
   [[nodiscard]] Progress ResponseTrailers();
 
-  // False: that method need not be called at all. Bodies that have hooks may change their length,
-  // so they are sent in chunks.
+  // False: that method need not be called at all: no filter has the hook, or those that have it
+  // left before the body began. Bodies that have hooks may change their length, so they are sent in
+  // chunks.
   [[nodiscard]] bool wants_request_body() const {
-    return chain_ != nullptr && !chain_->request_body_.empty();
+    return chain_ != nullptr && Wants(directions_[kRequest], chain_->request_body_);
   }
   [[nodiscard]] bool wants_request_trailers() const {
     return chain_ != nullptr && !chain_->request_trailers_.empty();
   }
   [[nodiscard]] bool wants_response_body() const {
-    return chain_ != nullptr && !chain_->response_body_.empty();
+    return chain_ != nullptr && Wants(directions_[kResponse], chain_->response_body_);
   }
   [[nodiscard]] bool wants_response_trailers() const {
     return chain_ != nullptr && !chain_->response_trailers_.empty();
@@ -209,6 +210,15 @@ class FilterRun {
   [[nodiscard]] bool HasLeft(uint32_t index) const { return ((left_ >> index) & 1) != 0; }
   [[nodiscard]] bool Skips(const Direction& direction, uint32_t index) const {
     return HasLeft(index) || (direction.side == kResponse && index >= response_bound_);
+  }
+  // Once a body is under way, it passes this run to its end.
+  [[nodiscard]] bool Wants(const Direction& direction,
+                           const std::vector<FilterChain::BodyHook>& hooks) const {
+    if (direction.body != nullptr || left_ == 0) return !hooks.empty();
+    for (const FilterChain::BodyHook& hook : hooks) {
+      if (!HasLeft(hook.index)) return true;
+    }
+    return false;
   }
   [[nodiscard]] static size_t WaitingBytes(const Direction& direction) {
     const BodyState* body = direction.body;

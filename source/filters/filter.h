@@ -26,6 +26,8 @@
 // A filter sees a response only if the request passed it (or it replied itself), so what it added
 // on the way in it can finish on the way out; the heads of local replies pass OnResponseHeaders
 // too.
+// When trailers follow a body, they are there with its `end`: a filter may move them into it, and
+// empty them. A response without a body gets one by FilterContext::SetResponseBody().
 //
 // A body hook declares what it wants: `static constexpr BodyMode kRequestBody = BodyMode::kStream`
 // (each piece as it comes) or kWhole (once, with all of it; more than `size_t WholeBodyLimit()` of

@@ -15,6 +15,7 @@ void FilterContext::Reset() {
   DCHECK(run_ == nullptr);
   facts_ = ExchangeFacts();
   notes_ = nullptr;
+  response_body_ = {};
   flags_ = {};
   leave_ = false;
 }

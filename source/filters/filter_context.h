@@ -107,6 +107,10 @@ class FilterContext {
   // This filter's hooks are not called any more for this exchange, but for OnFinish.
   void Leave() { leave_ = true; }
 
+  // In OnResponseHeaders: gives this body to a response that has none, be it the origin's or the
+  // gateway's own. It passes no body hooks. `body` lives as long as the exchange.
+  void SetResponseBody(std::string_view body) { response_body_ = body; }
+
   // Sends a side request and goes on with `then(const upstream::CalloutResult&) -> Verdict`, called
   // from the loop, once, and never after the exchange has ended. `then` is kept in the arena: it
   // may hold references to the call, the filter and this context, nothing with a destructor. What
@@ -138,6 +142,7 @@ class FilterContext {
   }
   [[nodiscard]] observe::LogFlags flags() const { return flags_; }
   [[nodiscard]] upstream::Upstreams& upstreams() { return *upstreams_; }
+  [[nodiscard]] std::string_view response_body() const { return response_body_; }
   // As new, for the next exchange; Bind() stays. After FilterRun::Finish().
   void Reset();
 
@@ -152,6 +157,7 @@ class FilterContext {
   upstream::Upstreams* upstreams_ = nullptr;
   ExchangeFacts facts_;
   const Note* notes_ = nullptr;
+  std::string_view response_body_;
   observe::LogFlags flags_;
   bool leave_ = false;
   FilterRun* run_ = nullptr;  // while one is under way

@@ -199,8 +199,9 @@ Exchange::Outcome Exchange::ResponseFilters() {
 Exchange::Outcome Exchange::SendResponse() {
   if (!response_out_) {
     const bool wants_body = request_.method != http::Method::kHead;
-    const bool has_body = local_ ? wants_body && !local_body_.empty() : !attempt_.head_ends();
-    if (!local_ && has_body && run_.wants_response_body() && response_.status != 101) {
+    const bool own_body = TakeResponseBody() || local_;
+    const bool has_body = own_body ? wants_body && !local_body_.empty() : !attempt_.head_ends();
+    if (!own_body && has_body && run_.wants_response_body() && response_.status != 101) {
       // Its length is not what the origin said any more.
       response_.body = http::BodyKind::kChunked;
       if (run_.holds_response_head()) {
@@ -219,7 +220,7 @@ Exchange::Outcome Exchange::SendResponse() {
     if (response_.status == 101 && !local_) StartTunnel();
     if (!has_body) {
       down_.done = true;
-    } else if (local_) {
+    } else if (own_body) {
       Chain body;
       body.Append(Slice::Unowned(local_body_));
       down_.bytes = local_body_.size();
@@ -229,6 +230,17 @@ Exchange::Outcome Exchange::SendResponse() {
   }
   if (down_.done && sent_) return Next(Phase::kFinish);
   return Outcome::kWait;
+}
+
+// A filter may give a body to a response that has none. True: it is in `local_body_`.
+bool Exchange::TakeResponseBody() {
+  const std::string_view body = context_.response_body();
+  if (body.empty() || (local_ ? !local_body_.empty() : !attempt_.head_ends())) return false;
+  local_body_ = body;
+  response_.body = http::BodyKind::kLength;
+  response_.content_length = body.size();
+  response_.has_content_length = true;
+  return true;
 }
 
 // The client's side. Each callback notes what happened and runs the story on.

@@ -115,6 +115,7 @@ class Exchange final : public http::Receiver, public net::Buried {
   [[nodiscard]] Outcome ResponseHead();
   [[nodiscard]] Outcome ResponseFilters();
   [[nodiscard]] Outcome SendResponse();
+  [[nodiscard]] bool TakeResponseBody();
 
   // exchange_admit.cc: from the head to a route and its action.
   [[nodiscard]] Outcome Admit();

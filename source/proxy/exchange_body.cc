@@ -137,6 +137,8 @@ void Exchange::PumpRequest() {
 void Exchange::PumpResponse() {
   if (!response_out_ || local_ || down_.done || downstream_ == nullptr) return;
   if (!FilterResponseBody()) return;
+  // A filter has moved them into the body.
+  if (down_.ready_ended && response_trailers_.empty()) down_.trailers = false;
   if (down_.ready_ended && down_.trailers && run_.wants_response_trailers()) {
     const FilterRun::Progress progress = run_.ResponseTrailers();
     if (progress == FilterRun::Progress::kWait) return;

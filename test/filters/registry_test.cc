@@ -56,7 +56,7 @@ class RegistryTest : public FilterFixture {
 
 TEST_F(RegistryTest, KnowsTheBuiltinFilters) {
   EXPECT_THAT(registry_of_filters_.kinds(),
-              ElementsAre("cors", "headers", "outside", "rate_limit", "request_id"));
+              ElementsAre("cors", "grpc_web", "headers", "outside", "rate_limit", "request_id"));
 }
 
 TEST_F(RegistryTest, BuildsByTheFieldThatIsSet) {

@@ -17,6 +17,7 @@ route_tables:
   - { name: hello, match: { path: /hello }, respond: { body: "hi\n" } }
   - { name: old, match: { path: /old }, redirect: { path: /new } }
   - { name: retry, match: { path_prefix: /retry }, forward: origin, retry: { attempts: 2, on: [5xx, reset] } }
+  - { name: grpc, match: { path_prefix: /pkg.Service/ }, forward: origin, filters: [ { grpc_web: {} } ] }
   - { name: rest, match: { path_prefix: / }, forward: origin }
 clusters:
 - { name: origin, endpoints: ["ORIGIN"] }
@@ -295,6 +296,78 @@ route_tables:
   EXPECT_TRUE(bench.Response(*client, "new").starts_with("HTTP/1.1 200"));
   bench.Settle();
   EXPECT_EQ(bench.retired(), 1u);
+}
+
+// A request in gRPC-Web, "abc" in a frame, of which the origin has seen all.
+std::shared_ptr<PipeEnd> CallGrpcWeb(ExchangeBench& bench, const std::string& type,
+                                     const std::string& body) {
+  bench.origin().set_auto_answer(false);
+  auto client = bench.Connect();
+  client->Push("POST /pkg.Service/Method HTTP/1.1\r\nHost: a\r\nX-Grpc-Web: 1\r\nContent-Type: " +
+               type + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  EXPECT_TRUE(bench.RunUntil([&] { return bench.origin().requests() == 1; }));
+  const std::string& received = bench.origin().connection(0).received();
+  EXPECT_NE(received.find("application/grpc\r\n"), std::string::npos) << received;
+  EXPECT_NE(received.find("te: trailers\r\n"), std::string::npos) << received;
+  const std::string frame("\r\n\r\n8\r\n\0\0\0\0\3abc\r\n0\r\n\r\n", 22);
+  EXPECT_TRUE(received.ends_with(frame)) << received;
+  return client;
+}
+const std::string kWebFrame("\0\0\0\0\3abc", 8);
+const std::string kWebTrailers = std::string("\x80\0\0\0\x0f", 5) + "grpc-status:0\r\n";
+
+TEST(ExchangeTest, TrailersComeAsTheBodysEndToGrpcWebClients) {
+  ExchangeBench bench(kConfig);
+  auto client = CallGrpcWeb(bench, "application/grpc-web", kWebFrame);
+  bench.origin().connection(0).Send(
+      "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n"
+      "2\r\nhi\r\n0\r\nGrpc-Status: 0\r\n\r\n");
+  const std::string response = bench.Response(*client, "\r\n0\r\n\r\n");
+  EXPECT_NE(response.find("application/grpc-web\r\n"), std::string::npos) << response;
+  EXPECT_NE(response.find("hi"), std::string::npos) << response;
+  EXPECT_NE(response.find(kWebTrailers), std::string::npos) << response;
+  EXPECT_EQ(response.find("Grpc-Status"), std::string::npos) << response;
+  // The connection lives on.
+  client->Push(Get("/hello"));
+  EXPECT_TRUE(bench.Response(*client, "hi\n").starts_with("HTTP/1.1 200"));
+}
+
+TEST(ExchangeTest, AStatusInTheHeadComesAsABodyToGrpcWebClients) {
+  ExchangeBench bench(kConfig);
+  auto client = CallGrpcWeb(bench, "application/grpc-web-text", "AAAAAANhYmM=");
+  bench.origin().connection(0).Send(
+      "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nGrpc-Status: 0\r\n"
+      "Content-Length: 0\r\n\r\n");
+  const std::string response = bench.Response(*client, "\r\n\r\ngAAAAA9ncnBjLXN0YXR1czowDQo=");
+  EXPECT_NE(response.find("application/grpc-web-text\r\n"), std::string::npos) << response;
+  EXPECT_NE(response.find("content-length: 28\r\n"), std::string::npos) << response;
+  EXPECT_EQ(response.find("Grpc-Status"), std::string::npos) << response;
+  client->Push(Get("/hello"));
+  EXPECT_TRUE(bench.Response(*client, "hi\n").starts_with("HTTP/1.1 200"));
+}
+
+TEST(ExchangeTest, OurOwnErrorsComeAsABodyToGrpcWebClients) {
+  ExchangeBench bench(kConfig);
+  auto client = CallGrpcWeb(bench, "application/grpc-web", kWebFrame);
+  bench.origin().connection(0).Reset();
+  const std::string response = bench.Response(*client, "grpc-message:The service broke off\r\n");
+  EXPECT_TRUE(response.starts_with("HTTP/1.1 200")) << response;
+  EXPECT_NE(response.find("application/grpc-web\r\n"), std::string::npos) << response;
+  EXPECT_NE(response.find("grpc-status:14\r\n"), std::string::npos) << response;
+  // Text that is none.
+  auto other = bench.Connect();
+  other->Push(
+      "POST /pkg.Service/Method HTTP/1.1\r\nHost: a\r\nContent-Type: application/grpc-web-text\r\n"
+      "Content-Length: 3\r\n\r\nab*");
+  EXPECT_TRUE(bench.Response(*other, "=").starts_with("HTTP/1.1 200"));
+}
+
+TEST(ExchangeTest, OtherRequestsOnAGrpcWebRouteKeepTheirLength) {
+  ExchangeBench bench(kConfig);
+  auto client = bench.Connect();
+  client->Push("POST /pkg.Service/x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody");
+  EXPECT_TRUE(bench.Response(*client, "ok").starts_with("HTTP/1.1 200"));
+  EXPECT_TRUE(bench.origin().connection(0).received().ends_with("\r\n\r\nbody"));
 }
 
 }  // namespace
