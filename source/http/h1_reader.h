@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "source/base/chain.h"
 #include "source/http/h1_body.h"
@@ -25,6 +26,8 @@ class H1Reader {
   [[nodiscard]] bool empty() const { return in_.empty(); }
   [[nodiscard]] size_t buffered() const { return in_.bytes(); }
   void Clear() { in_.Clear(); }
+  // What was read and not parsed, for another codec.
+  [[nodiscard]] Chain TakeAll() { return std::move(in_); }
   // Of the memory that a busy connection needs, an idle one keeps none.
   void Shrink() { in_.ShrinkToInline(); }
 

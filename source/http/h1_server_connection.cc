@@ -24,6 +24,7 @@ H1ServerConnection::H1ServerConnection(net::Loop& loop, std::unique_ptr<net::Tra
                                        const Callbacks& callbacks, void* owner)
     : loop_(loop),
       transport_(std::move(transport)),
+      secure_(transport_->tls() != nullptr),
       options_(options),
       scratch_(scratch),
       callbacks_(callbacks),
@@ -39,6 +40,17 @@ H1ServerConnection::H1ServerConnection(net::Loop& loop, std::unique_ptr<net::Tra
 }
 
 H1ServerConnection::~H1ServerConnection() = default;
+
+void H1ServerConnection::Start() {
+  want_process_ = true;
+  loop_.FlushLater(flushable_);
+}
+
+std::pair<std::unique_ptr<net::Transport>, Chain> H1ServerConnection::GiveUp() {
+  state_ = State::kClosed;
+  timer_.Cancel();
+  return {std::move(transport_), reader_.TakeAll()};
+}
 
 void H1ServerConnection::OnReady(net::Ready ready) {
   if (ready.write && !out_.empty()) loop_.FlushLater(flushable_);
@@ -100,6 +112,10 @@ bool H1ServerConnection::ProcessHead() {
         BeginExchange();
         return true;
       case H1ParseStatus::kError:
+        if (scratch_.fault() == H1Fault::kHttp2Preface && requests_ == 0 &&
+            callbacks_.preface != nullptr && callbacks_.preface(owner_)) {
+          return false;
+        }
         Refuse(scratch_.error(), scratch_.fault());
         return true;
       case H1ParseStatus::kNeedMore:
@@ -133,7 +149,8 @@ void H1ServerConnection::BeginExchange() {
   RequestHead& head = *stream.head;
   scratch_.CopyTo(head.headers.arena(), head);
   reader_.TakeHead(scratch_);
-  head.scheme = "http";
+  head.scheme = secure_ ? "https" : "http";
+  head.early_data = secure_ && transport_->early_data();
   method_ = head.method;
   version_ = head.version;
   client_keep_alive_ = head.keep_alive;

@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "source/http/h1_reader.h"
 #include "source/http/stream.h"
@@ -47,6 +48,9 @@ class H1ServerConnection final : public Sender {
     void (*idle_closed)(void* owner);
     // A request was refused before it was an exchange: for the counters.
     void (*refused)(void* owner, Error error);
+    // The client speaks HTTP/2 by prior knowledge. True: the owner has called GiveUp() and goes on
+    // with that; nothing else comes. False, or null: it is refused.
+    bool (*preface)(void* owner) = nullptr;
   };
 
   // `options`, `scratch` and `callbacks` outlive the connection.
@@ -54,6 +58,11 @@ class H1ServerConnection final : public Sender {
                      const H1ServerOptions& options, H1HeadScratch& scratch,
                      const Callbacks& callbacks, void* owner);
   ~H1ServerConnection();
+
+  // There may be something to read already: a TLS transport tells of that only once.
+  void Start();
+  // In `preface` only: what it was made of, and what it has read.
+  [[nodiscard]] std::pair<std::unique_ptr<net::Transport>, Chain> GiveUp();
 
   // From now on responses say Connection: close; an idle connection is closed `grace` from now
   // unless a request comes first.
@@ -107,6 +116,7 @@ class H1ServerConnection final : public Sender {
 
   net::Loop& loop_;
   std::unique_ptr<net::Transport> transport_;
+  const bool secure_;
   const H1ServerOptions& options_;
   H1HeadScratch& scratch_;
   const Callbacks& callbacks_;

@@ -1,10 +1,9 @@
 #include "source/proxy/downstream.h"
 
-#include <unistd.h>
-
 #include <charconv>
-#include <cstring>
 #include <utility>
+
+#include "source/net/tls_context.h"
 
 namespace gatehouse::proxy {
 namespace {
@@ -40,6 +39,28 @@ observe::ProtocolErrorKind KindOf(http::Error error, http::H1Fault fault) {
   }
 }
 
+observe::H2AbuseKind KindOf(http::H2Abuse abuse) {
+  using http::H2Abuse;
+  using observe::H2AbuseKind;
+  switch (abuse) {
+    case H2Abuse::kResets:
+      return H2AbuseKind::kResets;
+    case H2Abuse::kControl:
+      return H2AbuseKind::kControl;
+    case H2Abuse::kEmpty:
+      return H2AbuseKind::kEmpty;
+    case H2Abuse::kErrors:
+      return H2AbuseKind::kErrors;
+    case H2Abuse::kContinuations:
+      return H2AbuseKind::kContinuations;
+    case H2Abuse::kHeaderList:
+      return H2AbuseKind::kHeaderList;
+    case H2Abuse::kStalled:
+      break;
+  }
+  return H2AbuseKind::kStalled;
+}
+
 // "192.0.2.1:80" or "[2001:db8::1]:80"; `ip_text` is the part without brackets and port.
 std::string_view WritePeer(const net::Address& peer, char* text, std::string_view* ip_text) {
   char* at = text;
@@ -53,184 +74,203 @@ std::string_view WritePeer(const net::Address& peer, char* text, std::string_vie
   return {text, static_cast<size_t>(at - text)};
 }
 
+Downstream& Of(void* self) { return *static_cast<Downstream*>(self); }
+
 }  // namespace
 
-size_t ListenerCounts::Hash::operator()(const net::IpAddress& ip) const {
-  uint64_t high;
-  uint64_t low;
-  std::memcpy(&high, ip.bytes, 8);
-  std::memcpy(&low, ip.bytes + 8, 8);
-  uint64_t mixed = (high ^ (low << 1)) * 0x9e3779b97f4a7c15ULL;
-  mixed ^= mixed >> 29;
-  return static_cast<size_t>((mixed ^ low) * 0xbf58476d1ce4e5b9ULL >> 16);
-}
-
-bool ListenerCounts::Add(const net::IpAddress& client, uint32_t max_all, uint32_t max_per_ip) {
-  if (all_.fetch_add(1, std::memory_order_relaxed) >= max_all && max_all != 0) {
-    all_.fetch_sub(1, std::memory_order_relaxed);
-    return false;
-  }
-  // Counted also while there is no limit: one may be set at any time.
-  const net::IpAddress key = KeyOf(client);
-  Part& part = PartOf(key);
-  std::lock_guard lock(part.mutex);
-  uint32_t& count = part.clients[key];
-  if (max_per_ip != 0 && count >= max_per_ip) {
-    all_.fetch_sub(1, std::memory_order_relaxed);
-    return false;
-  }
-  ++count;
-  return true;
-}
-
-void ListenerCounts::Remove(const net::IpAddress& client) {
-  all_.fetch_sub(1, std::memory_order_relaxed);
-  const net::IpAddress key = KeyOf(client);
-  Part& part = PartOf(key);
-  std::lock_guard lock(part.mutex);
-  auto it = part.clients.find(key);
-  if (it != part.clients.end() && --it->second == 0) part.clients.erase(it);
-}
-
-ServingListener::ServingListener(Shard& shard, std::string name,
-                                 std::shared_ptr<ListenerCounts> counts)
-    : shard_(shard), name_(std::move(name)), counts_(std::move(counts)) {}
-
-ServingListener::~ServingListener() {
-  sockets_.clear();
-  while (Downstream* connection = connections_.PopFront()) delete connection;
-}
-
-void ServingListener::Listen(std::span<const int> fds) {
-  CloseSockets();
-  const net::ListenSocket::Callbacks callbacks = {
-      this,
-      [](void* self, int client, const net::Address& peer) {
-        static_cast<ServingListener*>(self)->Accept(client, peer);
-      },
-      [](void* self) {
-        auto* listener = static_cast<ServingListener*>(self);
-        listener->shard_.counters().Add(listener->config_->metrics->accept_failures);
-      }};
-  for (int fd : fds) {
-    sockets_.push_back(std::make_unique<net::ListenSocket>(shard_.loop(), fd, callbacks));
-  }
-}
-
-// Closing a socket would reset what waits in its queue.
-void ServingListener::CloseSockets() {
-  for (const auto& socket : sockets_) socket->AcceptAll();
-  sockets_.clear();
-}
-
-void ServingListener::Update(const config::Listener& config) {
-  pin_ = shard_.Current();
-  config_ = &config;
-}
-
-void ServingListener::CloseAfterResponses() {
-  draining_ = true;
-  grace_ = Duration::max() / 4;
-  for (Downstream* connection = connections_.Front(); connection != nullptr;
-       connection = connections_.Next(*connection)) {
-    connection->Drain(grace_);
-  }
-}
-
-void ServingListener::Drain(Duration grace) {
-  CloseSockets();
-  draining_ = true;
-  grace_ = grace;
-  for (Downstream* connection = connections_.Front(); connection != nullptr;
-       connection = connections_.Next(*connection)) {
-    connection->Drain(grace);
-  }
-}
-
-void ServingListener::KillAll() {
-  while (Downstream* connection = connections_.Front()) connection->Kill();
-}
-
-void ServingListener::Accept(int fd, const net::Address& peer) {
-  if (!Admit(peer)) {
-    close(fd);
-    return;
-  }
-  Start(std::make_unique<net::PlainTransport>(shard_.loop(), fd), peer);
-}
-
-bool ServingListener::Admit(const net::Address& peer) {
-  SharedCounts& shared = shard_.shared();
-  const uint32_t before = shared.connections.fetch_add(1, std::memory_order_relaxed);
-  const bool over = shared.max_connections != 0 && before >= shared.max_connections;
-  if (!over && counts_->Add(peer.ip(), config_->max_connections, config_->max_connections_per_ip)) {
-    return true;
-  }
-  shared.connections.fetch_sub(1, std::memory_order_relaxed);
-  shard_.counters().Add(config_->metrics->rejected_limit);
-  return false;
-}
-
-void ServingListener::Serve(std::unique_ptr<net::Transport> transport, const net::Address& peer) {
-  if (Admit(peer)) Start(std::move(transport), peer);
-}
-
-void ServingListener::Start(std::unique_ptr<net::Transport> transport, const net::Address& peer) {
-  auto* connection = new Downstream(*this, std::move(transport), peer);
-  connections_.PushBack(*connection);
-  ++connection_count_;
-  shard_.counters().Add(config_->metrics->connections);
-  shard_.counters().Gauge(config_->metrics->active_connections, +1);
-  if (draining_) connection->Drain(grace_);
-}
-
-const http::H1ServerConnection::Callbacks Downstream::kCallbacks = {
-    .open = [](void* self,
-               http::Sender& sender) { return static_cast<Downstream*>(self)->Open(sender); },
-    .closed = [](void* self) { static_cast<Downstream*>(self)->Closed(); },
-    .idle_closed =
-        [](void* self) {
-          ServingListener& listener = static_cast<Downstream*>(self)->listener_;
-          listener.shard().counters().Add(listener.config().metrics->idle_closes);
+const http::H1ServerConnection::Callbacks Downstream::kH1Callbacks = {
+    .open =
+        [](void* self, http::Sender& sender) {
+          return Of(self).Open(sender, Of(self).h1_->request_start());
         },
-    .refused =
-        [](void* self, http::Error error) {
-          auto* downstream = static_cast<Downstream*>(self);
-          ServingListener& listener = downstream->listener_;
-          const auto kind = KindOf(error, downstream->connection_.fault());
-          listener.shard().counters().Add(listener.config().metrics->ErrorsOf(kind));
-        },
+    .closed = [](void* self) { Of(self).Closed(); },
+    .idle_closed = [](void* self) { Of(self).counters().Add(Of(self).metrics().idle_closes); },
+    .refused = [](void* self,
+                  http::Error error) { Of(self).Refused(error, Of(self).h1_->fault()); },
+    .preface = [](void* self) { return Of(self).OnPreface(); },
 };
 
-Downstream::Downstream(ServingListener& listener, std::unique_ptr<net::Transport> transport,
-                       const net::Address& peer)
+const http::H2ServerConnection::Callbacks Downstream::kH2Callbacks = {
+    .open =
+        [](void* self, http::Sender& sender) {
+          return Of(self).Open(sender, Of(self).listener_.shard().loop().Now());
+        },
+    .closed = [](void* self) { Of(self).Closed(); },
+    .idle_closed = [](void* self) { Of(self).counters().Add(Of(self).metrics().idle_closes); },
+    .refused = [](void* self, http::Error error) { Of(self).Refused(error, http::H1Fault::kNone); },
+    .abuse =
+        [](void* self, http::H2Abuse abuse) {
+          Of(self).counters().Add(Of(self).metrics().AbuseOf(KindOf(abuse)));
+        },
+    .goaway = [](void* self) { Of(self).counters().Add(Of(self).metrics().http2_goaways); },
+};
+
+Downstream::Downstream(ServingListener& listener, const net::Address& peer, bool ip_counted)
     : net::Buried([](net::Buried* buried) { delete static_cast<Downstream*>(buried); }),
       listener_(listener),
       options_(listener.config().h1),
-      connection_(listener.shard().loop(), std::move(transport), *options_,
-                  listener.shard().scratch(), kCallbacks, this) {
-  client_.peer = peer;
-  client_.ip = peer.ip();
-  client_.peer_text = WritePeer(peer, peer_text_, &client_.ip_text);
+      h2_options_(listener.config().h2),
+      ip_counted_(ip_counted) {
+  SetClient(peer);
 }
 
 Downstream::~Downstream() = default;
 
-http::NewStream Downstream::Open(http::Sender& sender) {
-  return listener_.shard().TakeExchange().Begin(listener_, sender, client_,
-                                                connection_.request_start());
+void Downstream::SetClient(const net::Address& address) {
+  client_.peer = address;
+  client_.ip = address.ip();
+  client_.peer_text = WritePeer(address, peer_text_, &client_.ip_text);
+}
+
+const observe::ListenerMetrics& Downstream::metrics() const { return *listener_.config().metrics; }
+observe::CounterBlock& Downstream::counters() const { return listener_.shard().counters(); }
+
+// --- Before HTTP ---
+
+void Downstream::StartOpening() {
+  if (opening_ != nullptr) return;
+  opening_ =
+      std::make_unique<Opening>(Timer::Calls<Downstream, &Downstream::OnOpeningTimeout>(), this);
+  listener_.shard().loop().Arm(opening_->timer, listener_.config().handshake_timeout);
+}
+
+void Downstream::BeginWithProxyHeader(int fd) {
+  StartOpening();
+  opening_->proxy = std::make_unique<net::ProxyHeaderReader>(
+      listener_.shard().loop(), fd, this,
+      [](void* self) { static_cast<Downstream*>(self)->OnProxyHeader(); });
+  if (!opening_->proxy->registered()) Closed();
+}
+
+void Downstream::OnProxyHeader() {
+  using net::ProxyHeaderStatus;
+  net::ProxyHeaderReader& reader = *opening_->proxy;
+  const bool absent_is_fine =
+      listener_.config().proxy_protocol.mode == config::ProxyProtocolPolicy::Mode::kOptional;
+  if (reader.status() == ProxyHeaderStatus::kDone) {
+    if (reader.claim().has_addresses) SetClient(reader.claim().source);
+  } else if (reader.status() != ProxyHeaderStatus::kAbsent || !absent_is_fine) {
+    if (reader.status() != ProxyHeaderStatus::kClosed) counters().Add(metrics().rejected_proxy);
+    Closed();
+    return;
+  }
+  if (!listener_.CountClient(client_.ip)) {
+    Closed();
+    return;
+  }
+  ip_counted_ = true;
+  Begin(reader.ReleaseFd());
+}
+
+void Downstream::Begin(int fd) {
+  net::Loop& loop = listener_.shard().loop();
+  const net::TlsServerContext* tls = listener_.config().tls.get();
+  if (tls == nullptr) {
+    Begin(std::make_unique<net::PlainTransport>(loop, fd));
+    return;
+  }
+  StartOpening();
+  opening_->transport = tls->Accept(loop, fd);
+  opening_->transport->SetReady(
+      this, [](void* self, net::Ready) { static_cast<Downstream*>(self)->OnHandshake(); });
+}
+
+void Downstream::OnHandshake() {
+  net::Transport& transport = *opening_->transport;
+  if (!transport.established()) {
+    // It tells of its failure by becoming readable.
+    if (!transport.may_read()) return;
+    counters().Add(metrics().tls_failures);
+    Closed();
+    return;
+  }
+  client_.tls = transport.tls();
+  counters().Add(metrics().tls_handshakes);
+  if (client_.tls->resumed) counters().Add(metrics().tls_resumed);
+  Begin(std::move(opening_->transport));
+}
+
+void Downstream::OnOpeningTimeout() {
+  if (opening_ == nullptr) return;
+  if (opening_->proxy != nullptr && opening_->transport == nullptr) {
+    counters().Add(metrics().rejected_proxy);
+  } else {
+    counters().Add(metrics().tls_timeouts);
+  }
+  Closed();
+}
+
+// --- HTTP ---
+
+void Downstream::Begin(std::unique_ptr<net::Transport> transport) {
+  opening_.reset();
+  net::Loop& loop = listener_.shard().loop();
+  const bool secure = transport->tls() != nullptr;
+  if (secure && h2_options_ != nullptr && transport->tls()->alpn == "h2") {
+    StartH2(std::move(transport), Chain());
+  } else {
+    h1_.emplace(loop, std::move(transport), *options_, listener_.shard().scratch(), kH1Callbacks,
+                this);
+    if (secure) h1_->Start();
+  }
+  if (listener_.draining()) Drain(listener_.grace());
+}
+
+void Downstream::StartH2(std::unique_ptr<net::Transport> transport, Chain&& first) {
+  counters().Add(metrics().http2_connections);
+  h2_ = std::make_unique<http::H2ServerConnection>(listener_.shard().loop(), std::move(transport),
+                                                   std::move(first), *h2_options_, kH2Callbacks,
+                                                   this);
+}
+
+// RFC 9113, section 3.3: a client that knows. Over TLS it would have said so by ALPN. The HTTP/1
+// connection stays as an empty shell, since it is what calls.
+bool Downstream::OnPreface() {
+  if (h2_options_ == nullptr || client_.tls != nullptr) return false;
+  auto [transport, first] = h1_->GiveUp();
+  StartH2(std::move(transport), std::move(first));
+  if (listener_.draining()) Drain(listener_.grace());
+  return true;
+}
+
+http::NewStream Downstream::Open(http::Sender& sender, TimePoint started) {
+  return listener_.shard().TakeExchange().Begin(listener_, sender, client_, started);
+}
+
+void Downstream::Refused(http::Error error, http::H1Fault fault) {
+  counters().Add(metrics().ErrorsOf(KindOf(error, fault)));
+}
+
+void Downstream::Drain(Duration grace) {
+  if (h2_ != nullptr) {
+    h2_->Drain(grace);
+  } else if (h1_.has_value()) {
+    h1_->Drain(grace);
+  }
+}
+
+void Downstream::Kill() {
+  if (h2_ != nullptr) {
+    h2_->Kill();
+  } else if (h1_.has_value()) {
+    h1_->Kill();
+  } else {
+    Closed();
+  }
 }
 
 void Downstream::Closed() {
+  if (opening_ != nullptr) opening_->timer.Cancel();
   Shard& shard = listener_.shard();
-  const observe::ListenerMetrics& metrics = *listener_.config().metrics;
-  shard.counters().Gauge(metrics.active_connections, -1);
-  shard.counters().Add(metrics.received_bytes, connection_.received_bytes());
-  shard.counters().Add(metrics.sent_bytes, connection_.sent_bytes());
-  listener_.counts_->Remove(client_.ip);
-  shard.shared().connections.fetch_sub(1, std::memory_order_relaxed);
-  --listener_.connection_count_;
-  ListNode<Downstream>::Unlink();
+  shard.counters().Gauge(metrics().active_connections, -1);
+  if (h2_ != nullptr) {
+    shard.counters().Add(metrics().received_bytes, h2_->received_bytes());
+    shard.counters().Add(metrics().sent_bytes, h2_->sent_bytes());
+  } else if (h1_.has_value()) {
+    shard.counters().Add(metrics().received_bytes, h1_->received_bytes());
+    shard.counters().Add(metrics().sent_bytes, h1_->sent_bytes());
+  }
+  listener_.Forget(*this, client_.ip, ip_counted_);
   shard.loop().Bury(*this);
 }
 

@@ -1,127 +1,76 @@
-// ServingListener: one worker's side of a listener: its socket, its config and its connections.
-// Downstream: one connection from a client.
+// Downstream: one connection from a client: what comes before HTTP (a PROXY header, the TLS
+// handshake), then the codec that the client speaks.
 //
-// Owner of a ServingListener: the worker. It outlives its connections: when the config drops the
-// listener, the socket goes and the connections drain. Owner of a Downstream: itself, until its
-// connection is over; then it is buried. Thread: the shard's loop.
+// Owner: itself, until its connection is over; then it is buried. Thread: the shard's loop.
+//
+//   accept --> PROXY header? --> TLS handshake? --ALPN--> h2_ or h1_
+//                                                plain: h1_ --HTTP/2 preface--> h2_
 #pragma once
 
-#include <array>
-#include <atomic>
 #include <memory>
-#include <mutex>
-#include <span>
-#include <string>
-#include <unordered_map>
-#include <vector>
+#include <optional>
 
 #include "source/base/intrusive_list.h"
-#include "source/config/snapshot.h"
+#include "source/base/timer_wheel.h"
 #include "source/http/h1_server_connection.h"
-#include "source/net/listener.h"
+#include "source/http/h2_server_connection.h"
+#include "source/net/proxy_protocol.h"
 #include "source/proxy/exchange.h"
-#include "source/proxy/shard.h"
+#include "source/proxy/serving_listener.h"
 
 namespace gatehouse::proxy {
 
-class Downstream;
-
-// Connections of one listener over all workers. Any thread; touched per connection only.
-class ListenerCounts {
- public:
-  // Counts one more connection unless that is over a limit (0: none).
-  [[nodiscard]] bool Add(const net::IpAddress& client, uint32_t max_all, uint32_t max_per_ip);
-  void Remove(const net::IpAddress& client);
-
- private:
-  struct Hash {
-    size_t operator()(const net::IpAddress& ip) const;
-  };
-  struct Part {
-    std::mutex mutex;
-    std::unordered_map<net::IpAddress, uint32_t, Hash> clients;
-  };
-  // An IPv6 client has a whole /64 to itself.
-  [[nodiscard]] static net::IpAddress KeyOf(const net::IpAddress& ip) { return ip.Masked(32, 64); }
-  [[nodiscard]] Part& PartOf(const net::IpAddress& key) {
-    return parts_[Hash{}(key) % parts_.size()];
-  }
-
-  std::atomic<uint32_t> all_ = 0;
-  std::array<Part, 16> parts_;
-};
-
-class ServingListener {
- public:
-  // `counts` is shared by the workers.
-  ServingListener(Shard& shard, std::string name, std::shared_ptr<ListenerCounts> counts);
-  ~ServingListener();
-  ServingListener(const ServingListener&) = delete;
-  ServingListener& operator=(const ServingListener&) = delete;
-
-  // Takes the sockets (non-blocking, listening) and accepts on them from now on, and on those
-  // before only what waits there.
-  void Listen(std::span<const int> fds);
-  // From now on requests are served under this config of the shard's current snapshot.
-  void Update(const config::Listener& config);
-  // No new connections; those that are there drain: `grace` for idle ones.
-  void Drain(Duration grace);
-  // Goes on accepting, but each connection ends after its next response.
-  void CloseAfterResponses();
-  // Ends all connections now.
-  void KillAll();
-
-  [[nodiscard]] const std::string& name() const { return name_; }
-  [[nodiscard]] const config::Listener& config() const { return *config_; }
-  [[nodiscard]] const SnapshotPin& pin() const { return pin_; }
-  [[nodiscard]] Shard& shard() { return shard_; }
-  [[nodiscard]] size_t connections() const { return connection_count_; }
-
-  // Serves a connection whose transport is there already, unless a limit forbids it.
-  void Serve(std::unique_ptr<net::Transport> transport, const net::Address& peer);
-
- private:
-  friend class Downstream;
-
-  void CloseSockets();
-  void Accept(int fd, const net::Address& peer);
-  [[nodiscard]] bool Admit(const net::Address& peer);
-  void Start(std::unique_ptr<net::Transport> transport, const net::Address& peer);
-
-  Shard& shard_;
-  std::string name_;
-  std::shared_ptr<ListenerCounts> counts_;
-  SnapshotPin pin_;
-  const config::Listener* config_ = nullptr;
-  // One, or several after an upgrade from a process with more workers.
-  std::vector<std::unique_ptr<net::ListenSocket>> sockets_;
-  IntrusiveList<Downstream> connections_;
-  size_t connection_count_ = 0;
-  bool draining_ = false;
-  Duration grace_{};
-};
-
 class Downstream final : public ListNode<Downstream>, public net::Buried {
  public:
-  Downstream(ServingListener& listener, std::unique_ptr<net::Transport> transport,
-             const net::Address& peer);
+  // `ip_counted`: the listener has counted this address.
+  Downstream(ServingListener& listener, const net::Address& peer, bool ip_counted);
   ~Downstream();
 
-  void Drain(Duration grace) { connection_.Drain(grace); }
-  void Kill() { connection_.Kill(); }
+  // One of these, once. The first two own the descriptor.
+  void BeginWithProxyHeader(int fd);
+  void Begin(int fd);
+  void Begin(std::unique_ptr<net::Transport> transport);
+
+  void Drain(Duration grace);
+  void Kill();
 
  private:
-  http::NewStream Open(http::Sender& sender);
-  void Closed();
+  // Before HTTP.
+  struct Opening {
+    Opening(Timer::Fire fire, void* owner) : timer(fire, owner) {}
+    std::unique_ptr<net::ProxyHeaderReader> proxy;
+    std::unique_ptr<net::Transport> transport;
+    Timer timer;
+  };
 
-  static const http::H1ServerConnection::Callbacks kCallbacks;
+  void StartOpening();
+  void OnProxyHeader();
+  void StartTls(int fd);
+  void OnHandshake();
+  void OnOpeningTimeout();
+  void Choose(std::unique_ptr<net::Transport> transport);
+  void StartH2(std::unique_ptr<net::Transport> transport, Chain&& first);
+  [[nodiscard]] bool OnPreface();
+  http::NewStream Open(http::Sender& sender, TimePoint started);
+  void Refused(http::Error error, http::H1Fault fault);
+  void SetClient(const net::Address& address);
+  void Closed();
+  [[nodiscard]] const observe::ListenerMetrics& metrics() const;
+  [[nodiscard]] observe::CounterBlock& counters() const;
+
+  static const http::H1ServerConnection::Callbacks kH1Callbacks;
+  static const http::H2ServerConnection::Callbacks kH2Callbacks;
 
   ServingListener& listener_;
   // What the connection was accepted under.
   std::shared_ptr<const http::H1ServerOptions> options_;
+  std::shared_ptr<const http::H2ServerOptions> h2_options_;
   ClientOf client_;
   char peer_text_[56];
-  http::H1ServerConnection connection_;
+  bool ip_counted_;
+  std::unique_ptr<Opening> opening_;
+  std::optional<http::H1ServerConnection> h1_;
+  std::unique_ptr<http::H2ServerConnection> h2_;
 };
 
 }  // namespace gatehouse::proxy

@@ -44,6 +44,7 @@ http::NewStream Exchange::Begin(ServingListener& listener, http::Sender& downstr
   idle_timeout_ = listener.config().stream_idle;
   filters::ExchangeFacts& facts = context_.facts();
   facts.listener = config_->name;
+  facts.tls = client.tls;
   facts.peer = client.peer;
   facts.client_ip = client.ip;
   phase_ = Phase::kAdmit;

@@ -38,6 +38,7 @@ class ServingListener;
 
 // Who is at the other end of a connection.
 struct ClientOf {
+  const net::TlsFacts* tls = nullptr;  // null: plain
   net::Address peer;
   net::IpAddress ip;
   std::string_view ip_text;
