@@ -21,6 +21,7 @@ _LIBRARIES = {
     "cli11": [],
     "fmt": ["fmt"],
     "gmock": ["gmock"],
+    "grpcpp": ["grpc++"],
     "gtest": ["gtest"],
     "gtest_main": ["gtest_main"],
     "libevent": ["libevent_core"],
@@ -32,6 +33,8 @@ _LIBRARIES = {
 
 # Further attributes of a target.
 _ATTRIBUTES = {
+    # Brings OpenSSL along, so nothing that is linked with BoringSSL may have it: peers of tests are programs of their own.
+    "grpcpp": "testonly = True",
     "protobuf": """deps = select({
     "@//tools/bazel:tsan": ["@//tools/bazel:protobuf_for_tsan"],
     "//conditions:default": [],
