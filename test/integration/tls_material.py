@@ -161,7 +161,8 @@ class TlsMaterial:
         self._index([pair] if revoked else [])
         path = os.path.join(self.folder, f"{pair.name}{'-revoked' if revoked else ''}.ocsp")
         self._openssl("ocsp", "-index", os.path.join(self.folder, "index.txt"), "-CA", self.ca, "-rsigner", self.ca,
-                      "-rkey", self._ca_key, "-issuer", self.ca, "-cert", pair.chain, "-ndays", "30", "-no_nonce", "-respout", path)
+                      "-rkey", self._ca_key, "-issuer", self.ca, "-cert", pair.chain, "-ndays", "30", "-no_nonce",
+                      "-respout", path)
         return path
 
     def public_key_hash(self, pair):
