@@ -156,7 +156,11 @@ std::unique_ptr<Transport> TlsClientContext::Connect(Loop& loop, const Address& 
                                                      std::string_view host, TlsSessions& sessions,
                                                      int* error) const {
   const int fd = StartConnect(to, error);
-  if (fd < 0) return nullptr;
+  return fd < 0 ? nullptr : Adopt(loop, fd, host, sessions);
+}
+
+std::unique_ptr<Transport> TlsClientContext::Adopt(Loop& loop, int fd, std::string_view host,
+                                                   TlsSessions& sessions) const {
   if (!inside_->server_name.empty()) host = inside_->server_name;
   if (host.ends_with('.')) host.remove_suffix(1);
   bssl::UniquePtr<SSL> ssl(SSL_new(inside_->context.get()));

@@ -96,6 +96,9 @@ class TlsClientContext {
   [[nodiscard]] std::unique_ptr<Transport> Connect(Loop& loop, const Address& to,
                                                    std::string_view host, TlsSessions& sessions,
                                                    int* error) const;
+  // The same over a socket that is connected, or about to be, which the transport then owns.
+  [[nodiscard]] std::unique_ptr<Transport> Adopt(Loop& loop, int fd, std::string_view host,
+                                                 TlsSessions& sessions) const;
 
  private:
   struct Inside;

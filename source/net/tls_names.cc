@@ -244,10 +244,10 @@ bssl::UniquePtr<X509> ParseCertificate(const CRYPTO_BUFFER* buffer) {
   return parsed;
 }
 
-void DescribeCertificate(const CRYPTO_BUFFER* leaf, TlsFacts* facts) {
+int64_t DescribeCertificate(const CRYPTO_BUFFER* leaf, TlsFacts* facts) {
   bssl::UniquePtr<X509> parsed = ParseCertificate(leaf);
   ERR_clear_error();
-  if (parsed == nullptr) return;
+  if (parsed == nullptr) return 0;
   facts->subject = NameText(X509_get_subject_name(parsed.get()));
   facts->issuer = NameText(X509_get_issuer_name(parsed.get()));
   facts->serial = SerialText(parsed.get());
@@ -260,6 +260,7 @@ void DescribeCertificate(const CRYPTO_BUFFER* leaf, TlsFacts* facts) {
   bssl::UniquePtr<BIO> bio(BIO_new(BIO_s_mem()));
   PEM_write_bio_X509(bio.get(), parsed.get());
   facts->pem = TakeText(bio.get());
+  return UnixTime(X509_get0_notAfter(parsed.get()));
 }
 
 }  // namespace gatehouse::net

@@ -61,8 +61,8 @@ class SanCheck {
 // "2026-01-31 23:59:59 UTC".
 [[nodiscard]] std::string TimeText(int64_t unix_seconds);
 
-// Fills the certificate's part of `facts`.
-void DescribeCertificate(const CRYPTO_BUFFER* leaf, TlsFacts* facts);
+// Fills the certificate's part of `facts`; returns when the certificate ends, as UnixTime() does.
+int64_t DescribeCertificate(const CRYPTO_BUFFER* leaf, TlsFacts* facts);
 // What X509_parse_from_buffer() does, without a reference to the buffer.
 [[nodiscard]] bssl::UniquePtr<X509> ParseCertificate(const CRYPTO_BUFFER* buffer);
 

@@ -83,6 +83,8 @@ bool OpenResponses(std::string_view der, uint8_t* status, CBS* responses) {
   CBS octets;
   CBS basic;
   CBS data;
+  CBS responder;
+  unsigned tag = 0;
   int unused = 0;
   return CBS_get_asn1(&response, &wrapped, kExplicit0) &&
          CBS_get_asn1(&wrapped, &bytes, CBS_ASN1_SEQUENCE) &&
@@ -91,7 +93,7 @@ bool OpenResponses(std::string_view der, uint8_t* status, CBS* responses) {
          CBS_get_asn1(&octets, &basic, CBS_ASN1_SEQUENCE) &&
          CBS_get_asn1(&basic, &data, CBS_ASN1_SEQUENCE) &&
          CBS_get_optional_asn1(&data, nullptr, &unused, kExplicit0) &&  // version
-         CBS_get_any_asn1(&data, nullptr, nullptr) &&                   // responder
+         CBS_get_any_asn1(&data, &responder, &tag) &&                   // responder
          CBS_get_asn1(&data, nullptr, CBS_ASN1_GENERALIZEDTIME) &&
          CBS_get_asn1(&data, responses, CBS_ASN1_SEQUENCE);
 }

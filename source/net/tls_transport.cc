@@ -138,7 +138,8 @@ void TlsTransport::OnReady(Ready ready) {
   hangup_ |= ready.hangup;
   if (state_ == State::kFailed) return;
   const bool was_open = state_ == State::kOpen;
-  if (!out_.empty()) Flush();
+  // What the owner waits for goes with its Write(), which lets go of the plaintext.
+  if (!out_.empty() && (encrypted_ == 0 || shut_down_)) Flush();
   if (state_ == State::kConnecting && (ready.write || ready.hangup)) FinishConnect();
   if (state_ == State::kHandshake) Handshake();
   if (state_ == State::kConnecting || state_ == State::kHandshake) return;
@@ -182,18 +183,27 @@ void TlsTransport::Establish() {
   facts_.resumed = SSL_session_reused(ssl) != 0;
   const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
   if (is_server() && name != nullptr) facts_.server_name = LowerCase(name);
+  failure_ = std::string();
+  if (!DescribePeer()) return;
   state_ = State::kOpen;
   established_ = true;
-  DescribePeer();
-  failure_ = std::string();
 }
 
-void TlsTransport::DescribePeer() {
+bool TlsTransport::DescribePeer() {
   const STACK_OF(CRYPTO_BUFFER)* chain = SSL_get0_peer_certificates(ssl_.get());
-  if (chain == nullptr || sk_CRYPTO_BUFFER_num(chain) == 0) return;
+  if (chain == nullptr || sk_CRYPTO_BUFFER_num(chain) == 0) return true;
   facts_.has_certificate = true;
   // Of a server's certificate nobody asks for more, and it would be memory of every connection.
-  if (is_server()) DescribeCertificate(sk_CRYPTO_BUFFER_value(chain, 0), &facts_);
+  if (!is_server()) return true;
+  const int64_t end = DescribeCertificate(sk_CRYPTO_BUFFER_value(chain, 0), &facts_);
+  // All else that a client's certificate was checked for is the same where its ticket counts.
+  if (!facts_.resumed || end > loop().WallMicros() / 1'000'000) return true;
+  SSL_send_fatal_alert(ssl_.get(), SSL_AD_CERTIFICATE_EXPIRED);
+  ERR_clear_error();
+  failure_ = "the client's certificate (" + facts_.subject + ") has expired (" + TimeText(end) +
+             ") since its session began";
+  Break();
+  return false;
 }
 
 // A server sends tickets behind its handshake: nothing that the owner could read.
@@ -228,6 +238,10 @@ void TlsTransport::Fail(int result) {
                                        .socket_error = syscall ? socket_error_ : 0});
   if (failure_.empty()) failure_ = std::move(why);
   if (in_handshake) connect_error_ = socket_error_ != 0 ? socket_error_ : EPROTO;
+  Break();
+}
+
+void TlsTransport::Break() {
   Flush();  // the alert
   DiscardInput();
   state_ = State::kFailed;

@@ -46,6 +46,7 @@ class TlsTransport final : public Transport {
   void Abort() override;
   [[nodiscard]] int ConnectError() override { return connect_error_; }
 
+  [[nodiscard]] bool registered() const override { return events_.registered(); }
   [[nodiscard]] bool established() const override { return established_; }
   [[nodiscard]] const TlsFacts* tls() const override { return established_ ? &facts_ : nullptr; }
   // Until the client's Finished has been read. What came before is safe as soon as that has: who
@@ -71,7 +72,7 @@ class TlsTransport final : public Transport {
   void FinishConnect();
   void Handshake();
   void Establish();
-  void DescribePeer();
+  bool DescribePeer();
   void LookForData();
   bool FillOn(size_t limit);
   IoStatus ReadBeyondEnd();
@@ -83,6 +84,7 @@ class TlsTransport final : public Transport {
   // False: nothing can be written any more.
   bool Flush();
   void Fail(int result);
+  void Break();
   void DiscardInput();
   void UpdateFlags();
   [[nodiscard]] bool is_server() const;

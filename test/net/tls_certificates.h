@@ -217,7 +217,7 @@ inline std::string TestCa::OcspFor(const TestCertificate& leaf, const Ocsp& ocsp
     CHECK(CBB_flush(to) == 1);
   };
   bssl::ScopedCBB cbb;
-  CBB response, status, wrapped, bytes, octets, basic, data, responder, list, single, id, hash,
+  CBB response, status, wrapped, bytes, octets, basic, data, responder, list, single, id, hash, next,
       part;
   CHECK(CBB_init(cbb.get(), 512) == 1);
   CHECK(CBB_add_asn1(cbb.get(), &response, CBS_ASN1_SEQUENCE) == 1);
@@ -247,8 +247,8 @@ inline std::string TestCa::OcspFor(const TestCertificate& leaf, const Ocsp& ocsp
     CHECK(CBB_add_asn1_uint64(&id, leaf.serial) == 1);
     CHECK(CBB_add_asn1(&single, &part, ocsp.status) == 1);
     add_time(&single, ocsp.this_update);
-    CHECK(CBB_add_asn1(&single, &wrapped, kTag0) == 1);
-    add_time(&wrapped, ocsp.next_update);
+    CHECK(CBB_add_asn1(&single, &next, kTag0) == 1);
+    add_time(&next, ocsp.next_update);
   }
   uint8_t* out = nullptr;
   size_t out_size = 0;
