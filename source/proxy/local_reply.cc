@@ -12,28 +12,15 @@ namespace gatehouse::proxy {
 namespace {
 
 using http::Error;
+using http::GrpcStatus;
 using http::Name;
 using observe::LogFlag;
 using observe::LogFlags;
 
-// gRPC's status codes.
-enum Grpc : uint8_t {
-  kCancelled = 1,
-  kUnknown = 2,
-  kInvalidArgument = 3,
-  kDeadlineExceeded = 4,
-  kPermissionDenied = 7,
-  kResourceExhausted = 8,
-  kUnimplemented = 12,
-  kInternal = 13,
-  kUnavailable = 14,
-  kUnauthenticated = 16,
-};
-
 constexpr size_t kNumberSize = 20;
 
-constexpr LocalReply Make(uint16_t status, std::string_view code, std::string_view title, Grpc grpc,
-                          LogFlags flags = {}) {
+constexpr LocalReply Make(uint16_t status, std::string_view code, std::string_view title,
+                          GrpcStatus grpc, LogFlags flags = {}) {
   LocalReply reply;
   reply.status = status;
   reply.code = code;
@@ -140,29 +127,16 @@ void SetNumber(http::HeaderMap& headers, Name name, uint64_t number) {
   headers.Set(name, {text, static_cast<size_t>(end - text)});
 }
 
-// grpc-message: percent-encoded, so that any text is a header value.
-std::string_view GrpcMessage(std::string_view text, Arena& arena) {
-  Text out(arena, 3 * text.size());
-  for (char c : text) {
-    if (c >= 0x20 && c < 0x7f && c != '%') {
-      out.Put(c);
-    } else {
-      out.Put('%');
-      out.PutHex(static_cast<unsigned char>(c));
-    }
-  }
-  return out.view();
-}
-
 // Trailers-only: the status is in the head, and nothing follows.
 void WriteGrpcReply(const LocalReply& reply, http::ResponseHead& response) {
   http::HeaderMap& headers = response.headers;
   response.status = 200;
   response.body = http::BodyKind::kNone;
   headers.SetLiteral(Name::kContentType, "application/grpc");
-  SetNumber(headers, Name::kGrpcStatus, reply.grpc_status);
-  headers.Set(Name::kGrpcMessage,
-              GrpcMessage(reply.detail.empty() ? reply.title : reply.detail, headers.arena()));
+  SetNumber(headers, Name::kGrpcStatus, static_cast<uint64_t>(reply.grpc_status));
+  headers.Set(
+      Name::kGrpcMessage,
+      http::EncodeGrpcMessage(reply.detail.empty() ? reply.title : reply.detail, headers.arena()));
 }
 
 }  // namespace
@@ -170,6 +144,7 @@ void WriteGrpcReply(const LocalReply& reply, http::ResponseHead& response) {
 // The one table. Close: see Closing(); Retry-After: see Later().
 LocalReply ReplyForError(Error error) {
   using What = Error::What;
+  using enum GrpcStatus;
   switch (error.what) {
     case What::kBadRequest:
       return Closing(Make(400, "bad_request", "The request is malformed", kInvalidArgument,
@@ -280,7 +255,8 @@ LocalReply ReplyForFilter(const filters::Reply& from) {
 
 // As gRPC clients map the HTTP statuses of proxies themselves, but for 429, which has a code that
 // says so, and 413, which gRPC servers answer so.
-uint8_t GrpcStatusFor(uint16_t http_status) {
+GrpcStatus GrpcStatusFor(uint16_t http_status) {
+  using enum GrpcStatus;
   switch (http_status) {
     case 400:
       return kInternal;

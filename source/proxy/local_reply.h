@@ -13,6 +13,7 @@
 
 #include "source/filters/verdict.h"
 #include "source/http/error.h"
+#include "source/http/grpc_frame.h"
 #include "source/http/message.h"
 #include "source/observe/log_record.h"
 
@@ -22,7 +23,7 @@ struct LocalReply {
   uint16_t status = 500;
   std::string_view code;   // stable word; also the access log's
   std::string_view title;  // one short sentence
-  uint8_t grpc_status = 2;
+  http::GrpcStatus grpc_status = http::GrpcStatus::kUnknown;
   observe::LogFlags flags;
   uint32_t retry_after = 0;  // seconds; 0: not said
   bool close = false;        // the connection must not be used again
@@ -40,7 +41,7 @@ struct LocalReply {
 [[nodiscard]] LocalReply ReplyForFilter(const filters::Reply& reply);
 
 // gRPC's status for an HTTP status, as gRPC clients understand a proxy's answer.
-[[nodiscard]] uint8_t GrpcStatusFor(uint16_t http_status);
+[[nodiscard]] http::GrpcStatus GrpcStatusFor(uint16_t http_status);
 // The request's content-type is application/grpc, application/grpc+proto, ... (not grpc-web).
 [[nodiscard]] bool IsGrpcRequest(const http::RequestHead& request);
 

@@ -298,6 +298,28 @@ route_tables:
   EXPECT_EQ(bench.retired(), 1u);
 }
 
+// The modes are client_cert_header_test's; here, that the config is heard.
+TEST(ExchangeTest, AClientCertificateOfTheClientsOwnIsRemovedUnlessTheListenerKeepsIt) {
+  const std::string request =
+      "GET /x HTTP/1.1\r\nHost: a\r\nX-Forwarded-Client-Cert: Hash=1\r\n"
+      "X.Forwarded-Client-Cert: Hash=2\r\nEarly-Data: 1\r\n\r\n";
+  for (const bool keep : {false, true}) {
+    std::string config = kConfig;
+    if (keep) {
+      config.insert(config.find("access_log:"),
+                    "headers: { forwarded_client_cert: { mode: always_forward_only } }, ");
+    }
+    ExchangeBench bench(config);
+    auto client = bench.Connect();
+    client->Push(request);
+    EXPECT_TRUE(bench.Response(*client, "ok").starts_with("HTTP/1.1 200"));
+    const std::string& received = bench.origin().connection(0).received();
+    EXPECT_EQ(received.find("Hash=1") != std::string::npos, keep) << received;
+    EXPECT_EQ(received.find("Hash=2"), std::string::npos) << received;
+    EXPECT_EQ(received.find("Early-Data"), std::string::npos) << received;
+  }
+}
+
 // A request in gRPC-Web, "abc" in a frame, of which the origin has seen all.
 std::shared_ptr<PipeEnd> CallGrpcWeb(ExchangeBench& bench, const std::string& type,
                                      const std::string& body) {

@@ -56,7 +56,7 @@ TEST_F(LocalReplyTest, EveryErrorHasItsOwnCode) {
     EXPECT_GE(reply.status, 400);
     EXPECT_LE(reply.status, 599);
     EXPECT_FALSE(reply.title.empty());
-    EXPECT_NE(reply.grpc_status, 0);
+    EXPECT_NE(reply.grpc_status, http::GrpcStatus::kOk);
     EXPECT_TRUE(codes.insert(std::string(reply.code)).second) << reply.code;
     for (char c : reply.code) EXPECT_TRUE((c >= 'a' && c <= 'z') || c == '_') << reply.code;
   }
