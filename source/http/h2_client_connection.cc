@@ -58,11 +58,15 @@ H2ClientConnection::H2ClientConnection(net::Loop& loop, std::unique_ptr<net::Tra
   session_.Start(Chain());
 }
 
+uint32_t H2ClientConnection::max_streams() const {
+  const uint32_t allowed =
+      nghttp2_session_get_remote_settings(session_.raw(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+  return std::min(allowed, options_.max_streams);
+}
+
 bool H2ClientConnection::available() const {
-  if (going_away_ || session_.closed() || session_.terminated()) return false;
-  const uint32_t allowed = nghttp2_session_get_remote_settings(
-      const_cast<H2Session&>(session_).raw(), NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-  return session_.stream_count() < std::min(allowed, options_.max_streams);
+  return !going_away_ && !session_.closed() && !session_.terminated() &&
+         session_.stream_count() < max_streams();
 }
 
 Sender& H2ClientConnection::Begin(Method method, const ResponsePlace& place,

@@ -35,6 +35,10 @@ class H2ClientConnection {
   [[nodiscard]] Sender& Begin(Method method, const ResponsePlace& place, H2StreamHandle& handle);
   // One more stream may be begun.
   [[nodiscard]] bool available() const;
+  // How many streams it takes at once.
+  [[nodiscard]] uint32_t max_streams() const;
+  // The connection broke.
+  [[nodiscard]] bool lost() const { return session_.closed(); }
   [[nodiscard]] bool ready() const { return ready_; }
   [[nodiscard]] uint32_t streams() const { return session_.stream_count(); }
   // It takes no streams any more, though some may still run.

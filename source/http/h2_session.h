@@ -123,7 +123,7 @@ class H2Session {
   // Something of `stream` may be delivered.
   void Ready(H2Stream& stream);
 
-  [[nodiscard]] nghttp2_session* raw() { return session_; }
+  [[nodiscard]] nghttp2_session* raw() const { return session_; }
   [[nodiscard]] net::Loop& loop() const { return loop_; }
   [[nodiscard]] net::Transport& transport() { return *transport_; }
   [[nodiscard]] bool server() const { return role_ == Role::kServer; }

@@ -14,9 +14,16 @@ PlainTransport::PlainTransport(Loop& loop, int fd)
               [](void* self, Ready ready) { static_cast<PlainTransport*>(self)->Notify(ready); }) {}
 
 PlainTransport::~PlainTransport() {
+  if (released_) return;
   const int own = fd();
   events_.Unregister();
   close(own);
+}
+
+int PlainTransport::ReleaseFd() {
+  events_.Unregister();
+  released_ = true;
+  return fd();
 }
 
 std::unique_ptr<PlainTransport> PlainTransport::Connect(Loop& loop, const Address& to, int* error) {

@@ -50,6 +50,9 @@ class Transport {
   // Zero once a connect succeeded, else errno. Asked when write-ready for the first time.
   [[nodiscard]] virtual int ConnectError() = 0;
 
+  // False when the kernel refuses to watch the socket: nothing will ever be told.
+  [[nodiscard]] virtual bool registered() const { return true; }
+
   // TLS: there is nothing to read or write before the handshake is done. One that fails becomes
   // readable, and Read() tells of the error.
   [[nodiscard]] virtual bool established() const { return true; }
@@ -106,12 +109,15 @@ class PlainTransport final : public Transport {
   void Abort() override;
   [[nodiscard]] int ConnectError() override;
   [[nodiscard]] int fd() const { return events_.fd(); }
-  [[nodiscard]] bool registered() const { return events_.registered(); }
+  // The descriptor is the caller's; the transport is good for nothing any more.
+  [[nodiscard]] int ReleaseFd();
+  [[nodiscard]] bool registered() const override { return events_.registered(); }
 
  private:
   [[nodiscard]] SlabPool& pool() const { return events_.loop().slabs(); }
 
   FdEvents events_;
+  bool released_ = false;
 };
 
 }  // namespace gatehouse::net

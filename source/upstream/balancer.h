@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 
+#include "source/net/address.h"
 #include "source/upstream/cluster.h"
 #include "source/upstream/endpoint.h"
 
@@ -22,6 +23,9 @@ struct PickHint {
   std::optional<uint64_t> hash = std::nullopt;
   // Not this endpoint, if there is another one: it has just failed. Compared, never followed.
   const Endpoint* avoid = nullptr;
+  // Where the request came from, for clusters that say so by the PROXY protocol. Lives until the
+  // lease is there.
+  const net::Address* client = nullptr;
   // A new connection rather than a pooled one: the last one was dead.
   bool fresh = false;
 };

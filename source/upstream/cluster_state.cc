@@ -1,9 +1,11 @@
 #include "source/upstream/cluster_state.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
 #include "source/base/check.h"
+#include "source/net/proxy_protocol.h"
 #include "source/upstream/upstreams.h"
 
 namespace gatehouse::upstream {
@@ -47,7 +49,7 @@ ClusterState::~ClusterState() {
   for (IntrusiveList<LeaseWaiter>* list : {&homeless_, &failed_}) {
     while (LeaseWaiter* waiter = list->PopFront()) waiter->cluster_ = nullptr;
   }
-  for (auto* pools : {&pools_, &removed_}) {
+  for (auto* pools : {&pools_, &removed_, &proxied_}) {
     for (const std::unique_ptr<EndpointPool>& pool : *pools) {
       if (pool == nullptr) continue;
       while (LeaseWaiter* waiter = pool->waiters.PopFront()) waiter->cluster_ = nullptr;
@@ -65,39 +67,74 @@ AcquireResult ClusterState::Acquire(const PickHint& hint, LeaseWaiter& waiter) {
     CountFailure(error);
     return {AcquireStatus::kFailed, Lease(), error};
   }
-  EndpointPool& pool = PoolAt(index);
-  // While the pool is in ready_, what is idle belongs to those in the queue.
-  if (__builtin_expect(!hint.fresh && !pool.ready(), 1)) {
-    if (PooledConnection* connection = FirstIdle(pool)) {
+  EndpointPool& pool = PoolFor(index, hint);
+  // While the pool is in ready_, what is available belongs to those in the queue. Of HTTP/2, a
+  // connection that broke is not in the pool any more.
+  const bool any = !hint.fresh || pool.streams_per_connection > 1;
+  if (__builtin_expect(any && !pool.ready(), 1)) {
+    if (PooledConnection* connection = FirstAvailable(pool)) {
       return {AcquireStatus::kReady, Take(*connection), Error{}};
     }
   }
   return Wait(pool, hint, waiter);
 }
 
+EndpointPool& ClusterState::PoolFor(uint32_t index, const PickHint& hint) {
+  if (__builtin_expect(options_.proxy_header == ProxyHeader::kNone, 1)) return PoolAt(index);
+  return ProxiedPool(index, hint.client != nullptr ? *hint.client : net::Address());
+}
+
+// A connection speaks for one client, whom its PROXY header names.
+EndpointPool& ClusterState::ProxiedPool(uint32_t index, const net::Address& client) {
+  const std::shared_ptr<const Endpoint>& endpoint = (*endpoints_)[index].endpoint;
+  for (const std::unique_ptr<EndpointPool>& pool : proxied_) {
+    if (pool->endpoint == endpoint && pool->client == client) return *pool;
+  }
+  proxied_.push_back(std::make_unique<EndpointPool>(*this, endpoint));
+  EndpointPool& pool = *proxied_.back();
+  pool.client = client;
+  if (options_.protocol != Protocol::kHttp1) pool.streams_per_connection = options_.h2.max_streams;
+  return pool;
+}
+
 EndpointPool& ClusterState::PoolAt(uint32_t index) {
   std::unique_ptr<EndpointPool>& pool = pools_[index];
   if (__builtin_expect(pool == nullptr, 0)) {
     pool = std::make_unique<EndpointPool>(*this, (*endpoints_)[index].endpoint);
+    if (options_.protocol != Protocol::kHttp1) {
+      pool->streams_per_connection = options_.h2.max_streams;
+    }
   }
   return *pool;
 }
 
-PooledConnection* ClusterState::FirstIdle(EndpointPool& pool) {
-  PooledConnection* first = pool.idle_list.Front();
-  // One that the origin closed in this turn has not told its owner yet.
-  while (first != nullptr && __builtin_expect(!first->http->idle(), 0)) {
-    Close(*first);
-    first = pool.idle_list.Front();
+bool ClusterState::Takes(const PooledConnection& connection) const {
+  const uint32_t most = options_.max_requests_per_connection;
+  return connection.takes_stream() && (most == 0 || connection.exchanges() < most);
+}
+
+PooledConnection* ClusterState::FirstAvailable(EndpointPool& pool) {
+  PooledConnection* first = pool.available.Front();
+  while (first != nullptr && __builtin_expect(!Takes(*first), 0)) {
+    if (first->h2 == nullptr) {
+      // One that the origin closed in this turn has not told its owner yet.
+      Close(*first);
+    } else {
+      first->ListNode<PooledConnection>::Unlink();
+    }
+    first = pool.available.Front();
   }
   return first;
 }
 
 Lease ClusterState::Take(PooledConnection& connection) {
-  LeaveIdle(connection);
+  if (connection.state == PooledConnection::State::kIdle) LeaveIdle(connection);
   connection.state = PooledConnection::State::kBusy;
-  connection.leased = true;
-  connection.reused = connection.http->exchanges() > 0;
+  ++connection.leases;
+  if (connection.h2 == nullptr || !Takes(connection)) {
+    connection.ListNode<PooledConnection>::Unlink();
+  }
+  connection.reused = connection.exchanges() > 0;
   ++leases_;
   ++connection.pool.leases;
   counters_.Gauge(metrics_.active, +1);
@@ -105,10 +142,22 @@ Lease ClusterState::Take(PooledConnection& connection) {
   return Lease(&connection);
 }
 
+uint64_t ClusterState::Coming(EndpointPool& pool, bool fresh) {
+  const uint64_t coming = uint64_t{pool.connecting} * pool.streams_per_connection;
+  if (pool.streams_per_connection == 1) return coming + (fresh ? 0 : pool.idle);
+  uint64_t open = 0;
+  for (PooledConnection* connection = pool.available.Front(); connection != nullptr;
+       connection = pool.available.Next(*connection)) {
+    if (connection->h2 != nullptr && Takes(*connection)) {
+      open += connection->h2->max_streams() - connection->leases;
+    }
+  }
+  return coming + open;
+}
+
 AcquireResult ClusterState::Wait(EndpointPool& pool, const PickHint& hint, LeaseWaiter& waiter) {
-  const uint32_t coming = pool.connecting + (hint.fresh ? 0 : pool.idle);
   Error error;
-  if (pool.waiting >= coming) {
+  if (pool.waiting >= Coming(pool, hint.fresh)) {
     if (HasRoom()) {
       error = Connect(pool);
     } else if (waiting_ + 1 > connecting_count_ + options_.max_pending) {
@@ -140,8 +189,13 @@ bool ClusterState::HasRoom() {
 Error ClusterState::Connect(EndpointPool& pool) {
   int code = 0;
   counters_.Add(metrics_.connects);
-  std::unique_ptr<net::PlainTransport> transport =
-      net::PlainTransport::Connect(loop_, pool.endpoint->address(), &code);
+  const net::Address& address = pool.endpoint->address();
+  std::unique_ptr<net::Transport> transport;
+  if (options_.tls != nullptr && options_.proxy_header == ProxyHeader::kNone) {
+    transport = options_.tls->Connect(loop_, address, pool.endpoint->host(), pool.sessions, &code);
+  } else {
+    transport = net::PlainTransport::Connect(loop_, address, &code);
+  }
   if (transport == nullptr || !transport->registered()) {
     counters_.Add(metrics_.connect_failures);
     if (transport != nullptr || IsShortage(code)) {
@@ -160,6 +214,30 @@ Error ClusterState::Connect(EndpointPool& pool) {
   return {};
 }
 
+// The first bytes of the connection, in the clear also before TLS. A fresh socket takes them whole.
+// False: there is more to wait for, or (without a transport) it failed.
+bool ClusterState::SayProxyHeader(PooledConnection& connection) {
+  if (connection.proxy_header_said) return true;
+  connection.proxy_header_said = true;
+  auto& plain = static_cast<net::PlainTransport&>(*connection.connecting);
+  char header[net::kMaxProxyHeader];
+  const auto version =
+      options_.proxy_header == ProxyHeader::kV1 ? net::ProxyVersion::kV1 : net::ProxyVersion::kV2;
+  EndpointPool& pool = connection.pool;
+  Chain bytes;
+  bytes.AppendCopy(
+      {header, net::WriteProxyHeader(version, pool.client, pool.endpoint->address(), header)},
+      loop_.slabs());
+  if (plain.Write(bytes) != net::IoStatus::kOk || !bytes.empty()) {
+    connection.connecting.reset();
+    return false;
+  }
+  if (options_.tls == nullptr) return true;
+  connection.Secure(
+      options_.tls->Adopt(loop_, plain.ReleaseFd(), pool.endpoint->host(), pool.sessions));
+  return false;
+}
+
 void ClusterState::CountFailure(Error error) {
   if (error.what == Error::What::kUpstreamOverflow) counters_.Add(metrics_.overflows);
   if (error.what == Error::What::kNoHealthyUpstream) counters_.Add(metrics_.no_endpoint);
@@ -167,16 +245,72 @@ void ClusterState::CountFailure(Error error) {
 
 // --- Connections ---
 
+void ClusterState::OnTransportReady(PooledConnection& connection) {
+  const Error failed = Error::Upstream(Error::What::kConnectFailure, /*retryable=*/true);
+  net::Transport& transport = *connection.connecting;
+  if (transport.ConnectError() != 0) {
+    OnConnectFailed(connection, failed);
+    return;
+  }
+  if (options_.proxy_header != ProxyHeader::kNone && !SayProxyHeader(connection)) {
+    if (connection.connecting == nullptr) OnConnectFailed(connection, failed);
+    return;
+  }
+  const bool tls = connection.connecting->tls() != nullptr;
+  const bool agreed = tls && connection.connecting->tls()->alpn == "h2";
+  if (options_.protocol == Protocol::kHttp2 && tls && !agreed) {
+    OnConnectFailed(connection, failed);
+    return;
+  }
+  if (agreed || options_.protocol == Protocol::kHttp2) {
+    connection.StartHttp2(loop_, options_);  // OnConnected() follows
+    return;
+  }
+  // An origin that speaks or leaves before it was asked is none that could be used.
+  if (!tls && connection.connecting->may_read()) {
+    OnConnectFailed(connection, failed);
+    return;
+  }
+  connection.StartHttp1(loop_, options_, upstreams_.scratch());
+  OnConnected(connection);
+}
+
 void ClusterState::OnConnected(PooledConnection& connection) {
   counters_.Record(metrics_.connect_latency,
                    static_cast<uint64_t>((loop_.Now() - connection.since).count()));
   counters_.Gauge(metrics_.connections, +1);
   connection.ListNode<PooledConnection, AgeTag>::Unlink();
   --connecting_count_;
-  --connection.pool.connecting;
-  connection.StartHttp(loop_, options_.response_limits, upstreams_.scratch());
+  EndpointPool& pool = connection.pool;
+  --pool.connecting;
+  pool.streams_per_connection =
+      connection.h2 == nullptr ? 1 : std::max(1u, connection.h2->max_streams());
   connection.state = PooledConnection::State::kBusy;
+  // It may be less than was hoped for.
+  NoteNeed(pool);
+  if (pool.starved()) loop_.FlushLater(serve_later_);
   MakeIdle(connection);
+}
+
+void ClusterState::OnStreamsChanged(PooledConnection& connection) {
+  if (connection.state == PooledConnection::State::kConnecting) return;
+  if (connection.h2->going_away() && connection.leases == 0) {
+    Close(connection);
+  } else if (Takes(connection)) {
+    if (!connection.listed()) List(connection);
+  } else {
+    connection.ListNode<PooledConnection>::Unlink();
+    NoteNeed(connection.pool);
+    if (!starved_.empty()) loop_.FlushLater(serve_later_);
+  }
+}
+
+void ClusterState::OnLost(PooledConnection& connection) {
+  if (connection.state == PooledConnection::State::kConnecting) {
+    OnConnectFailed(connection, Error::Upstream(Error::What::kConnectFailure, /*retryable=*/true));
+  } else {
+    Close(connection);
+  }
 }
 
 void ClusterState::OnConnectFailed(PooledConnection& connection, Error error) {
@@ -185,7 +319,12 @@ void ClusterState::OnConnectFailed(PooledConnection& connection, Error error) {
                                                            : metrics_.connect_failures);
   Close(connection);
   // One failure for one waiter, unless another connection is coming for each.
-  if (pool.waiting > pool.connecting + (pool.ready() ? pool.idle : 0)) FailFirst(pool, error);
+  if (pool.connecting == 0 && pool.streams_per_connection > 1) {
+    // All of them waited for this one.
+    while (pool.waiting > 0 && pool.waiting > Coming(pool, /*fresh=*/false)) FailFirst(pool, error);
+  } else if (pool.waiting > Coming(pool, /*fresh=*/!pool.ready())) {
+    FailFirst(pool, error);
+  }
 }
 
 void ClusterState::OnConnectTimeout() {
@@ -212,22 +351,28 @@ void ClusterState::OnIdleTimeout() {
 
 // The exchange has ended, and cleanly.
 void ClusterState::OnEnded(PooledConnection& connection) {
-  if (connection.state == PooledConnection::State::kBusy && !connection.leased) {
+  if (connection.state == PooledConnection::State::kBusy && connection.leases == 0) {
     MakeIdle(connection);
   }
 }
 
 void ClusterState::GiveBack(PooledConnection& connection) {
-  connection.leased = false;
+  --connection.leases;
   --leases_;
   --connection.pool.leases;
   counters_.Gauge(metrics_.active, -1);
   if (connection.state == PooledConnection::State::kClosed) {
-    loop_.Bury(connection);
-  } else if (connection.http->idle()) {
+    if (connection.leases == 0) loop_.Bury(connection);
+  } else if (connection.h2 != nullptr) {
+    if (connection.leases == 0) {
+      MakeIdle(connection);
+    } else if (!connection.listed() && Takes(connection)) {
+      List(connection);
+    }
+  } else if (connection.h1->idle()) {
     MakeIdle(connection);
-  } else if (connection.http->in_exchange()) {
-    connection.http->Abort();
+  } else if (connection.h1->in_exchange()) {
+    connection.h1->Abort();
   }
   // Otherwise it has ended a moment ago, and OnEnded or OnClosed is about to come.
   if (retired_ || connection.pool.removed) loop_.FlushLater(serve_later_);
@@ -235,31 +380,37 @@ void ClusterState::GiveBack(PooledConnection& connection) {
 
 void ClusterState::MakeIdle(PooledConnection& connection) {
   EndpointPool& pool = connection.pool;
-  const bool used_up = options_.max_requests_per_connection != 0 &&
-                       connection.http->exchanges() >= options_.max_requests_per_connection;
+  const uint32_t most = options_.max_requests_per_connection;
+  const bool used_up = (most != 0 && connection.exchanges() >= most) ||
+                       (connection.h2 != nullptr && connection.h2->going_away());
   if (__builtin_expect(used_up || (pool.waiting == 0 && !KeepsIdle(pool)), 0)) {
     Close(connection);
     return;
   }
   connection.state = PooledConnection::State::kIdle;
   connection.since = loop_.Now();
-  pool.idle_list.PushFront(connection);
   idle_by_age_.PushBack(connection);
   ++pool.idle;
   ++idle_;
   counters_.Gauge(metrics_.idle_connections, +1);
+  if (!idle_timer_.armed()) loop_.Arm(idle_timer_, options_.idle_timeout);
+  if (!connection.listed()) List(connection);
+  if (__builtin_expect(pool.waiting == 0, 1)) TrimIdle(pool);
+}
+
+// It takes a stream, or another one.
+void ClusterState::List(PooledConnection& connection) {
+  EndpointPool& pool = connection.pool;
+  pool.available.PushFront(connection);
   if (__builtin_expect(pool.waiting > 0, 0)) {
     if (!pool.ready()) ready_.PushBack(pool);
     loop_.FlushLater(serve_later_);
-    return;
+  } else if (__builtin_expect(!starved_.empty(), 0)) {
+    loop_.FlushLater(serve_later_);
   }
-  if (__builtin_expect(!starved_.empty(), 0)) loop_.FlushLater(serve_later_);
-  if (!idle_timer_.armed()) loop_.Arm(idle_timer_, options_.idle_timeout);
-  TrimIdle(pool);
 }
 
 void ClusterState::LeaveIdle(PooledConnection& connection) {
-  connection.ListNode<PooledConnection>::Unlink();
   connection.ListNode<PooledConnection, AgeTag>::Unlink();
   --connection.pool.idle;
   --idle_;
@@ -268,13 +419,26 @@ void ClusterState::LeaveIdle(PooledConnection& connection) {
 
 void ClusterState::TrimIdle(EndpointPool& pool) {
   const uint32_t keep = KeepsIdle(pool) ? options_.max_idle : 0;
-  while (pool.idle > keep) Close(*pool.idle_list.Back());
+  while (pool.idle > keep) {
+    // The one that was used longest ago.
+    PooledConnection* last = pool.available.Back();
+    if (last == nullptr || last->state != PooledConnection::State::kIdle) {
+      last = nullptr;
+      for (PooledConnection* next = idle_by_age_.Front(); next != nullptr && last == nullptr;
+           next = idle_by_age_.Next(*next)) {
+        if (&next->pool == &pool) last = next;
+      }
+    }
+    if (last == nullptr) return;
+    Close(*last);
+  }
 }
 
 void ClusterState::CountOut(PooledConnection& connection) {
   using State = PooledConnection::State;
   EndpointPool& pool = connection.pool;
   if (connection.state == State::kClosed) return;
+  connection.ListNode<PooledConnection>::Unlink();
   if (connection.state == State::kIdle) LeaveIdle(connection);
   if (connection.state == State::kConnecting) {
     connection.ListNode<PooledConnection, AgeTag>::Unlink();
@@ -294,7 +458,7 @@ void ClusterState::Close(PooledConnection& connection) {
   if (!starved_.empty() || retired_ || connection.pool.removed) loop_.FlushLater(serve_later_);
   connection.ListNode<PooledConnection, AllTag>::Unlink();
   // A lease still asks how far the response came.
-  if (!connection.leased) loop_.Bury(connection);
+  if (connection.leases == 0) loop_.Bury(connection);
 }
 
 }  // namespace gatehouse::upstream

@@ -3,7 +3,8 @@
 // Owner: Upstreams; made on first use, buried when the cluster is retired and nothing is left of
 // it. Thread: one loop. It copies what it needs of the Cluster, which may go before it.
 //
-// Per endpoint there is a pool: idle connections, most recently used first, and a queue of waiters.
+// Per endpoint there is a pool: connections that take a stream (an idle one of HTTP/1.1, one of
+// HTTP/2 below its limit), most recently used first, and a queue of waiters.
 // A waiter has no connection of its own: the first in the queue gets the first one that is free,
 // whether it was just opened or has just come back. Idle connections of the whole cluster are also
 // in one list by age, for the idle timeout (one timer) and to make room at max_connections.
@@ -25,7 +26,6 @@
 
 #include "source/base/intrusive_list.h"
 #include "source/base/timer_wheel.h"
-#include "source/http/h1_client_connection.h"
 #include "source/net/loop.h"
 #include "source/observe/counters.h"
 #include "source/observe/standard_metrics.h"
@@ -68,25 +68,36 @@ class ClusterState final : public ListNode<ClusterState>, public net::Buried {
   void Retire();
 
   // Acquire(), in pieces.
+  EndpointPool& PoolFor(uint32_t index, const PickHint& hint);
   EndpointPool& PoolAt(uint32_t index);
+  EndpointPool& ProxiedPool(uint32_t index, const net::Address& client);
   [[gnu::noinline]] AcquireResult Wait(EndpointPool& pool, const PickHint& hint,
                                        LeaseWaiter& waiter);
-  // The most recently used one that is still open, or null.
-  [[nodiscard]] PooledConnection* FirstIdle(EndpointPool& pool);
+  // The most recently used one that still takes a stream, or null.
+  [[nodiscard]] PooledConnection* FirstAvailable(EndpointPool& pool);
+  // The streams that connections have room for, now or when they are open.
+  [[nodiscard]] uint64_t Coming(EndpointPool& pool, bool fresh);
   [[nodiscard]] Lease Take(PooledConnection& connection);
   // None: a connection is on its way.
   [[nodiscard]] http::Error Connect(EndpointPool& pool);
   [[nodiscard]] bool HasRoom();
+  [[nodiscard]] bool SayProxyHeader(PooledConnection& connection);
   void CountFailure(http::Error error);
 
   // Events of connections.
+  void OnTransportReady(PooledConnection& connection);
   void OnConnected(PooledConnection& connection);
+  // Of HTTP/2.
+  void OnStreamsChanged(PooledConnection& connection);
+  void OnLost(PooledConnection& connection);
   void OnConnectFailed(PooledConnection& connection, http::Error error);
   void OnEnded(PooledConnection& connection);
   void GiveBack(PooledConnection& connection);
 
   void MakeIdle(PooledConnection& connection);
   void LeaveIdle(PooledConnection& connection);
+  [[nodiscard]] bool Takes(const PooledConnection& connection) const;
+  void List(PooledConnection& connection);
   // Takes the connection out of all counts and frees it at the end of the turn.
   void Close(PooledConnection& connection);
   void CountOut(PooledConnection& connection);
@@ -108,7 +119,8 @@ class ClusterState final : public ListNode<ClusterState>, public net::Buried {
   void PlaceAgain(LeaseWaiter& waiter);
   void ServePool(EndpointPool& pool);
   void ServeStarved();
-  void DropRemovedPools();
+  void DropEmptyPools();
+  void RemovePool(std::unique_ptr<EndpointPool> pool);
   void FreeIfDone();
 
   void OnIdleTimeout();
@@ -124,6 +136,7 @@ class ClusterState final : public ListNode<ClusterState>, public net::Buried {
   std::shared_ptr<const EndpointSet> endpoints_;
   std::vector<std::unique_ptr<EndpointPool>> pools_;    // by index in the set; made on first use
   std::vector<std::unique_ptr<EndpointPool>> removed_;  // not in the set, not yet empty
+  std::vector<std::unique_ptr<EndpointPool>> proxied_;  // one for each client that has streams
 
   IntrusiveList<PooledConnection, AllTag> all_;
   IntrusiveList<PooledConnection, AgeTag> connecting_;   // oldest first

@@ -1,4 +1,5 @@
 // ClusterState's queues: who waits for a connection, and what happens to them at the end of a turn.
+#include <algorithm>
 #include <unordered_map>
 #include <utility>
 
@@ -50,7 +51,8 @@ void ClusterState::FailFirst(EndpointPool& pool, Error error) {
 
 // The pool opens another connection as soon as there is room, if it has more waiters than coming.
 void ClusterState::NoteNeed(EndpointPool& pool) {
-  if (pool.waiting > pool.connecting && !pool.starved() && !pool.removed) starved_.PushBack(pool);
+  const uint64_t coming = uint64_t{pool.connecting} * pool.streams_per_connection;
+  if (pool.waiting > coming && !pool.starved() && !pool.removed) starved_.PushBack(pool);
 }
 
 void ClusterState::Serve() {
@@ -58,7 +60,7 @@ void ClusterState::Serve() {
   while (EndpointPool* pool = ready_.Front()) ServePool(*pool);
   ServeStarved();
   while (LeaseWaiter* waiter = failed_.PopFront()) Finish(*waiter, Lease(), waiter->error_);
-  DropRemovedPools();
+  DropEmptyPools();
   FreeIfDone();
 }
 
@@ -68,17 +70,17 @@ void ClusterState::PlaceAgain(LeaseWaiter& waiter) {
     Finish(waiter, Lease(), Error::Gateway(Error::What::kNoHealthyUpstream));
     return;
   }
-  EndpointPool& pool = PoolAt(index);
+  EndpointPool& pool = PoolFor(index, waiter.hint_);
   Enqueue(pool, waiter);
-  if (pool.idle > 0 && !pool.ready()) ready_.PushBack(pool);
+  if (!pool.available.empty() && !pool.ready()) ready_.PushBack(pool);
 }
 
 void ClusterState::ServePool(EndpointPool& pool) {
   for (LeaseWaiter* waiter = pool.waiters.Front(); waiter != nullptr;) {
-    PooledConnection* connection = FirstIdle(pool);
+    PooledConnection* connection = FirstAvailable(pool);
     if (connection == nullptr) break;
     // A retry waits for a connection that is at least as new as its wish for one.
-    if (waiter->hint_.fresh && connection->since < waiter->since_) {
+    if (waiter->hint_.fresh && connection->h2 == nullptr && connection->since < waiter->since_) {
       waiter = pool.waiters.Next(*waiter);
       continue;
     }
@@ -92,7 +94,7 @@ void ClusterState::ServePool(EndpointPool& pool) {
 
 void ClusterState::ServeStarved() {
   while (EndpointPool* pool = starved_.Front()) {
-    if (pool->waiting <= pool->connecting) {
+    if (pool->waiting <= Coming(*pool, /*fresh=*/true)) {
       pool->ListNode<EndpointPool, StarvedTag>::Unlink();
       continue;
     }
@@ -116,27 +118,38 @@ void ClusterState::UpdateEndpoints(std::shared_ptr<const EndpointSet> endpoints)
   }
   balancer_->SetEndpoints(*endpoints);
   endpoints_ = std::move(endpoints);
-  for (auto& [endpoint, pool] : known) {
-    pool->removed = true;
-    pool->ListNode<EndpointPool, ReadyTag>::Unlink();
-    pool->ListNode<EndpointPool, StarvedTag>::Unlink();
-    while (LeaseWaiter* waiter = pool->waiters.Front()) {
-      Dequeue(*waiter);
-      homeless_.PushBack(*waiter);
-    }
-    TrimIdle(*pool);
-    for (PooledConnection* next = connecting_.Front(); next != nullptr;) {
-      PooledConnection* connection = next;
-      next = connecting_.Next(*connection);
-      if (&connection->pool == pool.get()) Close(*connection);
-    }
-    removed_.push_back(std::move(pool));
+  for (auto& [endpoint, pool] : known) RemovePool(std::move(pool));
+  for (std::unique_ptr<EndpointPool>& pool : proxied_) {
+    const bool stays = std::any_of(endpoints_->begin(), endpoints_->end(), [&](const auto& entry) {
+      return entry.endpoint == pool->endpoint;
+    });
+    if (!stays) RemovePool(std::move(pool));
   }
+  std::erase(proxied_, nullptr);
   loop_.FlushLater(serve_later_);
 }
 
-void ClusterState::DropRemovedPools() {
-  std::erase_if(removed_, [](const std::unique_ptr<EndpointPool>& pool) { return pool->empty(); });
+void ClusterState::RemovePool(std::unique_ptr<EndpointPool> pool) {
+  pool->removed = true;
+  pool->ListNode<EndpointPool, ReadyTag>::Unlink();
+  pool->ListNode<EndpointPool, StarvedTag>::Unlink();
+  while (LeaseWaiter* waiter = pool->waiters.Front()) {
+    Dequeue(*waiter);
+    homeless_.PushBack(*waiter);
+  }
+  TrimIdle(*pool);
+  for (PooledConnection* next = connecting_.Front(); next != nullptr;) {
+    PooledConnection* connection = next;
+    next = connecting_.Next(*connection);
+    if (&connection->pool == pool.get()) Close(*connection);
+  }
+  removed_.push_back(std::move(pool));
+}
+
+void ClusterState::DropEmptyPools() {
+  const auto empty = [](const std::unique_ptr<EndpointPool>& pool) { return pool->empty(); };
+  std::erase_if(removed_, empty);
+  std::erase_if(proxied_, empty);
 }
 
 void ClusterState::KeepNoneIdle() {

@@ -3,47 +3,72 @@
 #include "source/upstream/cluster_state.h"
 
 namespace gatehouse::upstream {
+namespace {
 
-const http::H1ClientConnection::Callbacks PooledConnection::kCallbacks{&PooledConnection::OnIdle,
-                                                                       &PooledConnection::OnClosed};
+PooledConnection& Of(void* self) { return *static_cast<PooledConnection*>(self); }
 
-PooledConnection::PooledConnection(EndpointPool& owner,
-                                   std::unique_ptr<net::PlainTransport> transport, TimePoint now)
+// Closed by us: the pool may be gone already.
+bool IsOver(void* self) { return Of(self).state == PooledConnection::State::kClosed; }
+
+}  // namespace
+
+const http::H1ClientConnection::Callbacks PooledConnection::kH1Callbacks{
+    .idle =
+        [](void* self, http::H1ClientConnection&) {
+          if (!IsOver(self)) Of(self).pool.cluster.OnEnded(Of(self));
+        },
+    .closed =
+        [](void* self, http::H1ClientConnection&) {
+          if (!IsOver(self)) Of(self).pool.cluster.Close(Of(self));
+        },
+};
+
+const http::H2ClientConnection::Callbacks PooledConnection::kH2Callbacks{
+    .ready =
+        [](void* self) {
+          if (!IsOver(self)) Of(self).pool.cluster.OnConnected(Of(self));
+        },
+    .changed =
+        [](void* self) {
+          if (!IsOver(self)) Of(self).pool.cluster.OnStreamsChanged(Of(self));
+        },
+    .closed =
+        [](void* self) {
+          if (!IsOver(self)) Of(self).pool.cluster.OnLost(Of(self));
+        },
+};
+
+PooledConnection::PooledConnection(EndpointPool& owner, std::unique_ptr<net::Transport> transport,
+                                   TimePoint now)
     : net::Buried([](net::Buried* buried) { delete static_cast<PooledConnection*>(buried); }),
       pool(owner),
       connecting(std::move(transport)),
       since(now) {
-  connecting->SetReady(this, [](void* self, net::Ready /*ready*/) {
-    static_cast<PooledConnection*>(self)->OnConnectReady();
-  });
+  WatchConnect();
+}
+
+void PooledConnection::WatchConnect() {
+  connecting->SetReady(this, [](void* self, net::Ready /*ready*/) { Of(self).OnConnectReady(); });
+}
+
+void PooledConnection::Secure(std::unique_ptr<net::Transport> transport) {
+  connecting = std::move(transport);
+  WatchConnect();
 }
 
 void PooledConnection::OnConnectReady() {
-  if (state != State::kConnecting || !connecting->may_write()) return;
-  // An origin that speaks or leaves before it was asked is none that could be used.
-  if (connecting->ConnectError() != 0 || connecting->may_read()) {
-    pool.cluster.OnConnectFailed(
-        *this, http::Error::Upstream(http::Error::What::kConnectFailure, /*retryable=*/true));
-    return;
-  }
-  pool.cluster.OnConnected(*this);
+  if (state != State::kConnecting || connecting == nullptr || !connecting->may_write()) return;
+  pool.cluster.OnTransportReady(*this);
 }
 
-void PooledConnection::StartHttp(net::Loop& loop, const http::H1Limits& limits,
-                                 http::H1HeadScratch& scratch) {
-  http.emplace(loop, std::move(connecting), limits, scratch, kCallbacks, this);
+void PooledConnection::StartHttp1(net::Loop& loop, const ClusterOptions& options,
+                                  http::H1HeadScratch& scratch) {
+  h1.emplace(loop, std::move(connecting), options.response_limits, scratch, kH1Callbacks, this);
 }
 
-void PooledConnection::OnIdle(void* self, http::H1ClientConnection& /*connection*/) {
-  auto* pooled = static_cast<PooledConnection*>(self);
-  if (pooled->state == State::kClosed) return;  // by us; the pool may be gone already
-  pooled->pool.cluster.OnEnded(*pooled);
-}
-
-void PooledConnection::OnClosed(void* self, http::H1ClientConnection& /*connection*/) {
-  auto* pooled = static_cast<PooledConnection*>(self);
-  if (pooled->state == State::kClosed) return;
-  pooled->pool.cluster.Close(*pooled);
+void PooledConnection::StartHttp2(net::Loop& loop, const ClusterOptions& options) {
+  h2 = std::make_unique<http::H2ClientConnection>(
+      loop, std::move(connecting), options.response_limits, options.h2, kH2Callbacks, this);
 }
 
 }  // namespace gatehouse::upstream

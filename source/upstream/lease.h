@@ -28,6 +28,7 @@
 #include "source/base/intrusive_list.h"
 #include "source/base/time.h"
 #include "source/http/error.h"
+#include "source/http/h2_stream.h"
 #include "source/http/stream.h"
 #include "source/upstream/balancer.h"
 #include "source/upstream/endpoint.h"
@@ -41,11 +42,13 @@ class PooledConnection;
 class Lease {
  public:
   Lease() = default;
-  Lease(Lease&& other) noexcept : connection_(std::exchange(other.connection_, nullptr)) {}
+  Lease(Lease&& other) noexcept
+      : connection_(std::exchange(other.connection_, nullptr)), stream_(std::move(other.stream_)) {}
   Lease& operator=(Lease&& other) noexcept {
     if (this != &other) {
       Release();
       connection_ = std::exchange(other.connection_, nullptr);
+      stream_ = std::move(other.stream_);
     }
     return *this;
   }
@@ -61,8 +64,9 @@ class Lease {
   [[nodiscard]] http::Sender& Begin(http::Method method, const http::ResponsePlace& place);
   // Valid while the lease is held; copy its text if you need it longer.
   [[nodiscard]] const Endpoint& endpoint() const;
-  // The connection has carried an exchange before: a failure before response_started() may only
-  // mean that the origin closed it meanwhile. Try again with PickHint::fresh.
+  // The connection had carried an exchange before: that it breaks before response_started() may
+  // only mean that the origin closed it meanwhile. Try again with PickHint::fresh. (Of HTTP/2: the
+  // connection broke, not just the stream.)
   [[nodiscard]] bool reused() const;
   // A byte of the response has come.
   [[nodiscard]] bool response_started() const;
@@ -73,6 +77,7 @@ class Lease {
   void GiveBack();
 
   PooledConnection* connection_ = nullptr;
+  http::H2StreamHandle stream_;  // HTTP/2
 };
 
 class LeaseWaiter : public ListNode<LeaseWaiter> {
