@@ -35,9 +35,30 @@ std::optional<std::string> Variable(const std::string& name) {
   return std::nullopt;
 }
 
+// For tests alone; it ends in 2100.
+constexpr std::string_view kTestPair = R"(
+-----BEGIN CERTIFICATE-----
+MIIBmDCCAT6gAwIBAgIUfDxASWHHexHhSBHYzwR7b8kXp/cwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJdGVzdCBvbmx5MCAXDTI2MTEyMjA4MTgwNloYDzIxMDAxMDI1
+MDgxODA2WjAUMRIwEAYDVQQDDAl0ZXN0IG9ubHkwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQWnSJKUqRhcWiYa0HWjSHXbwDn8q+sb8+uEiRQruNy94I2pev4EHei
+8cWUj+vLZMmZHyqRmcQa+QgW2Ebdt3TYo2wwajAdBgNVHQ4EFgQUyXyWyVkO/4y2
+0zCw5I45Wru7ioIwHwYDVR0jBBgwFoAUyXyWyVkO/4y20zCw5I45Wru7ioIwDwYD
+VR0TAQH/BAUwAwEB/zAXBgNVHREEEDAOggx0ZXN0LmV4YW1wbGUwCgYIKoZIzj0E
+AwIDSAAwRQIhALQm1OI3dKi659h+pA/vjo56ryund6GW7UIEhkUymSArAiB2LV8s
+CbIQbfZOQIQ5/VAOuufide4n+lbixezm2q0wdw==
+-----END CERTIFICATE-----
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgr9QC3BIQfoM78X3f
+v9bg31cBsSBCKnnI4lej+tl7PyOhRANCAAQWnSJKUqRhcWiYa0HWjSHXbwDn8q+s
+b8+uEiRQruNy94I2pev4EHei8cWUj+vLZMmZHyqRmcQa+QgW2Ebdt3TY
+-----END PRIVATE KEY-----
+)";
+
 // No file of this machine is read.
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t) {
   if (path.ends_with("page.html")) return "<html>";
+  if (path.ends_with("site.pem")) return std::string(kTestPair);
   return NotFound("cannot be read: there is no such file");
 }
 

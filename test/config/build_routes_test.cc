@@ -46,6 +46,13 @@ rate_limits: [ { name: per-user, token_bucket: { rate: 10/s } } ]
   std::shared_ptr<const Snapshot> snapshot_;
 };
 
+TEST_F(BuildRoutesTest, AGrpcTimeoutIsBelievedAsFarAsTheRoutesOwn) {
+  EXPECT_EQ(Build("{ name: a, forward: users, timeout: 3s }").max_grpc_timeout, seconds(3));
+  EXPECT_EQ(Build("{ name: a, forward: users, max_grpc_timeout: 1h }").max_grpc_timeout, hours(1));
+  EXPECT_EQ(Build("{ name: a, forward: users, max_grpc_timeout: 0s }").max_grpc_timeout,
+            kNoTimeout);
+}
+
 TEST_F(BuildRoutesTest, DefaultsAreThoseOfTheProtos) {
   const Route& route = Build("{ forward: users }");
   EXPECT_EQ(route.name, "shop[0]");
@@ -54,6 +61,7 @@ TEST_F(BuildRoutesTest, DefaultsAreThoseOfTheProtos) {
   ASSERT_THAT(route.targets, SizeIs(1));
   EXPECT_EQ(route.targets[0].cluster, snapshot_->clusters.at(0).get());
   EXPECT_EQ(route.timeout, seconds(15));
+  EXPECT_EQ(route.max_grpc_timeout, seconds(15));
   EXPECT_EQ(route.idle_timeout, minutes(5));
   EXPECT_EQ(route.max_body_bytes, uint64_t{1} << 30);
   EXPECT_THAT(route.upgrades, IsEmpty());
@@ -70,6 +78,7 @@ TEST_F(BuildRoutesTest, OptionsArrive) {
              per_try_timeout: 1s, max_body_bytes: 1MiB, non_idempotent: true } })");
   EXPECT_EQ(route.name, "users");
   EXPECT_EQ(route.timeout, kNoTimeout);
+  EXPECT_EQ(route.max_grpc_timeout, kNoTimeout);
   EXPECT_EQ(route.idle_timeout, seconds(30));
   EXPECT_EQ(route.max_body_bytes, 0u);
   EXPECT_THAT(route.upgrades, ElementsAre("websocket"));

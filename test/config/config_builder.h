@@ -48,7 +48,8 @@ class ConfigBuilder {
           if (at == files.end()) return NotFound("cannot be read: there is no such file");
           if (at->second.size() > max_bytes) return InvalidArgument("is too large");
           return at->second;
-        }};
+        },
+        .ticket_keys = &ticket_keys_};
     return config::Build(resources, environment, current);
   }
 
@@ -89,6 +90,7 @@ class ConfigBuilder {
   filters::Registry registry_;
   upstream::ClusterSlots slots_;
   filters::StateStore states_;
+  TicketKeyStore ticket_keys_;
 
  public:
   std::shared_ptr<const Snapshot> current;  // the first to go

@@ -236,6 +236,10 @@ TEST(BootstrapSchemaTest, SaysWhatTheProtosSay) {
   };
   EXPECT_EQ(description("Listener", ""), "One address on which clients are served.");
   EXPECT_TRUE(description("ListenerTimeouts", "keep_alive").starts_with("Between two requests"));
+  EXPECT_TRUE(description("ClusterTls", "sni").starts_with("The host to ask for"));
+  // Spelled as people write them, not as the proto does.
+  EXPECT_NE(BootstrapSchema().find("\"tls_1_3\""), std::string::npos);
+  EXPECT_NE(BootstrapSchema().find("\"append_forward\""), std::string::npos);
 }
 
 }  // namespace
