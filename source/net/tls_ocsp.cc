@@ -20,7 +20,6 @@ namespace gatehouse::net {
 namespace {
 
 constexpr unsigned kExplicit0 = CBS_ASN1_CONTEXT_SPECIFIC | CBS_ASN1_CONSTRUCTED | 0;
-constexpr unsigned kExplicit1 = CBS_ASN1_CONTEXT_SPECIFIC | CBS_ASN1_CONSTRUCTED | 1;
 constexpr unsigned kGood = CBS_ASN1_CONTEXT_SPECIFIC | 0;
 constexpr unsigned kRevoked = CBS_ASN1_CONTEXT_SPECIFIC | CBS_ASN1_CONSTRUCTED | 1;
 

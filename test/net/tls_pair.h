@@ -167,7 +167,7 @@ class TlsPair {
     return server->established() && client->established();
   }
   bool RunUntil(const std::function<bool()>& done) {
-    for (int i = 0; i < 3'000'000; ++i) {
+    for (int i = 0; i < 20'000'000; ++i) {
       if (done()) return true;
       loop.RunTurn(false);
     }
