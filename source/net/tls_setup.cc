@@ -11,12 +11,11 @@
 namespace gatehouse::net {
 namespace {
 
-// Of TLS 1.2: forward secrecy and authenticated encryption only. A client without AES in hardware
-// may prefer ChaCha20: it chooses among those in brackets.
+// Of TLS 1.2: forward secrecy and authenticated encryption only. All are good, so the client
+// chooses among those in brackets: one without AES in hardware prefers ChaCha.
 constexpr const char* kTls12Ciphers =
-    "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305|"
-    "ECDHE-RSA-AES128-GCM-SHA256|ECDHE-RSA-CHACHA20-POLY1305]:"
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
+    "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-AES256-GCM-SHA384|ECDHE-ECDSA-CHACHA20-POLY1305|"
+    "ECDHE-RSA-AES128-GCM-SHA256|ECDHE-RSA-AES256-GCM-SHA384|ECDHE-RSA-CHACHA20-POLY1305]";
 constexpr const char* kGroups = "X25519:P-256:P-384";
 // No SHA-1 (RFC 9155).
 constexpr uint16_t kSignatures[] = {

@@ -87,7 +87,7 @@ struct TlsFacts {
   std::string_view alpn;     // empty: none was agreed on
   std::string server_name;   // SNI, lower case; empty: the client named none
   bool resumed = false;
-  // Of the peer's certificate, which was checked; empty when it has none.
+  // The peer has a certificate, which was checked. What is in it is kept of clients alone.
   bool has_certificate = false;
   std::string subject;            // RFC 4514: "CN=client,O=Example"
   std::string issuer;             //
