@@ -217,8 +217,8 @@ inline std::string TestCa::OcspFor(const TestCertificate& leaf, const Ocsp& ocsp
     CHECK(CBB_flush(to) == 1);
   };
   bssl::ScopedCBB cbb;
-  CBB response, status, wrapped, bytes, octets, basic, data, responder, list, single, id, hash, next,
-      part;
+  CBB response, status, wrapped, bytes, octets, basic, data, responder, list, single, id, hash,
+      next, part;
   CHECK(CBB_init(cbb.get(), 512) == 1);
   CHECK(CBB_add_asn1(cbb.get(), &response, CBS_ASN1_SEQUENCE) == 1);
   CHECK(CBB_add_asn1(&response, &status, CBS_ASN1_ENUMERATED) == 1);
