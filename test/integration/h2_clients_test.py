@@ -305,7 +305,8 @@ class Nghttp(H2ClientTest):
         with open(path, "wb") as file:
             file.write(data)
         gateway = self.start()
-        told = json.loads(self.nghttp("-d", path, "--trailer", "x-sum: 42", self.url(gateway, scheme)))
+        told = json.loads(self.nghttp("-d", path, "--no-content-length", "--trailer", "x-sum: 42",
+                                         self.url(gateway, scheme)))
         self.assertEqual(told["digest"], hashlib.sha256(data).hexdigest())
         self.assertEqual(told["trailers"].get("x-sum"), "42")
         out = self.nghttp("-d", path, "-b", "100", "--no-content-length", "-nv", self.url(gateway, scheme))

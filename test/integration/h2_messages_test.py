@@ -386,6 +386,14 @@ class ExtendedConnect(ConformanceTest):
         client.wait(lambda: state.headers or state.over)
         self.assertGreaterEqual(state.status or 400, 400)
 
+    def test_an_upgrade_that_is_not_made_is_not_a_success(self):
+        """RFC 8441, section 5: 2xx says that the tunnel is open; an origin that did not upgrade opened none."""
+        client = self.offered()
+        client.send(client.headers(1, EXTENDED))
+        state = client.streams[1]
+        client.wait(lambda: state.headers or state.over)
+        self.assertGreaterEqual(state.status or 400, 300, state)
+
     def test_the_clients_setting_is_checked(self):
         """RFC 8441, section 3: ENABLE_CONNECT_PROTOCOL is 0 or 1."""
         client = self.offered()

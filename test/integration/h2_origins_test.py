@@ -241,7 +241,7 @@ class Verification(OriginTest):
         self.assertIn(b"CN=client", self.get(gateway, "/protocol")[2])
 
     def test_an_origin_without_tls(self):
-        origin = self.origin()
+        origin = self.origin(on_connection=lambda connection: connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
         self.assertEqual(self.status(self.before(origin.address, tls=True)), 503)
 
 
