@@ -25,13 +25,16 @@ import time
 import urllib.error
 import urllib.request
 
+import localhost_certificate
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SERVICES = ROOT / "examples/quickstart/services.py"
 READY_SECONDS = 20
 STOP_SECONDS = 15
 COMMAND_SECONDS = 60
 LOG_SECONDS = 10
-ADDRESS = re.compile(r"127\.0\.0\.1:(\d+)")
+ADDRESS = re.compile(r"(127\.0\.0\.1|localhost):(\d+)")
+CERTIFICATES = "certificates"  # of an example that listens on TLS; made here
 
 
 class Failure(Exception):
@@ -193,13 +196,15 @@ def wait_until_answers(url, process):
 class Addresses:
     listeners: dict[str, str]  # name: port
     admin: str
+    tls: frozenset[str] = frozenset()  # names
 
 
 def addresses_in(config):
     """The ports that a config file of examples/ says."""
-    listeners = re.findall(r'- name: (\S+)\n\s+address: "127\.0\.0\.1:(\d+)"', config)
+    listeners = re.findall(r'- name: (\S+)\n\s+address: "127\.0\.0\.1:(\d+)"((?:\n  .*)*)', config)
     admin = re.search(r'^admin: .*"127\.0\.0\.1:(\d+)"', config, re.MULTILINE)
-    return Addresses(dict(listeners), admin.group(1))
+    return Addresses({name: port for name, port, _ in listeners}, admin.group(1),
+                     frozenset(name for name, _, more in listeners if "\n  tls:" in more))
 
 
 def addresses_of(lines):
@@ -245,10 +250,25 @@ class Example:
             READY_SECONDS)
         if lines is None:
             raise self.services.failure("the demo services did not start")
-        ports = [ADDRESS.search(line).group(1) for line in lines]
+        ports = [ADDRESS.search(line).group(2) for line in lines]
         for port in ports:
             wait_until_answers(f"http://127.0.0.1:{port}/health", self.services)
         return ports
+
+    def make_certificate(self, folder):
+        """For an example that listens on TLS: in `folder`, to which a link leads when that is elsewhere."""
+        if f"{CERTIFICATES}/localhost" not in self.config.read_text(encoding="utf-8"):
+            return
+        link = self.folder / CERTIFICATES
+        try:
+            localhost_certificate.ensure(folder)
+            if folder != link and not link.exists():
+                link.unlink(missing_ok=True)  # one that leads nowhere
+                link.symlink_to(folder)
+        except subprocess.CalledProcessError as error:
+            raise Failure(f"openssl cannot make a certificate for localhost: {error.stderr.strip()}") from None
+        except OSError as error:
+            raise Failure(f"cannot make a certificate for localhost: {error}") from None
 
     def start_gateway(self):
         config = os.path.relpath(self.config, ROOT) if self.config.is_relative_to(ROOT) else str(self.config)
@@ -287,11 +307,14 @@ def interactive(name, binaries):
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     code = None
+    urls = [f"https://localhost:{port}" if listener in told.tls else f"http://127.0.0.1:{port}"
+            for listener, port in told.listeners.items()]
     try:
+        example.make_certificate(localhost_certificate.state_folder())
         example.start_services(specs)
         addresses = example.start_gateway()
         print(f"""
-gateway   {'  '.join(f'http://127.0.0.1:{port}' for port in addresses.listeners.values())}
+gateway   {'  '.join(urls)}
 admin     http://127.0.0.1:{addresses.admin}   /ready /metrics /config /clusters
 services  {'  '.join(spec.replace('=', ' on ') for spec in specs)}
 config    examples/{name}/gateway.yaml: edit it while the gateway runs
@@ -324,7 +347,8 @@ class Smoke:
     def __init__(self, name, binaries, scratch):
         self.name = name
         self.folder = scratch / name
-        shutil.copytree(ROOT / "examples" / name, self.folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "examples" / name, self.folder,
+                        ignore=shutil.ignore_patterns("__pycache__", CERTIFICATES))
         self.example = Example(name, binaries, self.folder)
         self.to_real = {}
         self.log_seen = 0
@@ -356,21 +380,22 @@ class Smoke:
         config = self.example.config.read_text(encoding="utf-8")
         told = addresses_in(config)
         # What is not a service is an address to listen on.
-        config = ADDRESS.sub(lambda found: "127.0.0.1:" + self.to_real.get(found.group(1), "0"), config)
+        config = ADDRESS.sub(lambda found: f"{found.group(1)}:{self.to_real.get(found.group(2), '0')}", config)
         self.example.config.write_text(config, encoding="utf-8")
+        self.example.make_certificate(self.folder / CERTIFICATES)
         addresses = self.example.start_gateway()
         for name, port in told.listeners.items():
             self.to_real[port] = addresses.listeners[name]
         self.to_real[told.admin] = addresses.admin
 
     def real(self, text):
-        text = ADDRESS.sub(lambda found: "127.0.0.1:" + self.to_real.get(found.group(1), found.group(1)), text)
+        text = ADDRESS.sub(lambda found: f"{found.group(1)}:{self.to_real.get(found.group(2), found.group(2))}", text)
         # Its programs may be used where they are; what is edited is the copy.
         return text.replace(f"examples/{self.name}/", f"{self.folder}/")
 
     def as_told(self, text):
         to_told = {real: told for told, real in self.to_real.items()}
-        text = ADDRESS.sub(lambda found: "127.0.0.1:" + to_told.get(found.group(1), found.group(1)), text)
+        text = ADDRESS.sub(lambda found: f"{found.group(1)}:{to_told.get(found.group(2), found.group(2))}", text)
         return text.replace(f"{self.folder}/", f"examples/{self.name}/")
 
     def check_command(self, step):

@@ -74,6 +74,16 @@ class Addresses(unittest.TestCase):
                                         '- name: inner\n  address: "127.0.0.1:8081"\n')
         self.assertEqual(told, run_example.Addresses({"edge": "8080", "inner": "8081"}, "9901"))
 
+    def test_of_tls(self):
+        told = run_example.addresses_in('admin: { address: "127.0.0.1:9901" }\n'
+                                        'listeners:\n- name: edge\n  address: "127.0.0.1:8080"\n'
+                                        '# With TLS.\n'
+                                        '- name: edge-tls\n  address: "127.0.0.1:8443"\n  route_tables: [shop]\n'
+                                        '  tls: { certificates: [localhost] }\n'
+                                        'clusters:\n- name: other\n  tls: {}\n')
+        self.assertEqual(told, run_example.Addresses({"edge": "8080", "edge-tls": "8443"}, "9901",
+                                                     frozenset(["edge-tls"])))
+
     def test_that_a_gateway_says(self):
         said = run_example.addresses_of([
             "a log line",
