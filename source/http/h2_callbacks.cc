@@ -18,6 +18,8 @@ constexpr uint32_t kAbsurd = 4;
 // WINDOW_UPDATE and PING frames that are in order for each frame of data.
 constexpr uint32_t kControlsPerData = 3;
 
+constexpr size_t kMaxFrameSize = 16384;  // we never allow more
+
 H2Session& SessionOf(void* self) { return *static_cast<H2Session*>(self); }
 
 std::string_view TextOf(nghttp2_rcbuf* buffer) {
@@ -26,6 +28,17 @@ std::string_view TextOf(nghttp2_rcbuf* buffer) {
 }
 
 }  // namespace
+
+void H2SkippedIds::Note(int32_t before, int32_t now) {
+  if (now <= before + 2 || (before == 0 && now == 1)) return;
+  ranges_[next_++ % ranges_.size()] = {before == 0 ? 1 : before + 2, now - 2};
+}
+
+bool H2SkippedIds::Has(int32_t id) const {
+  return std::any_of(ranges_.begin(), ranges_.end(), [id](const Range& range) {
+    return id % 2 == 1 && id >= range.first && id <= range.last;
+  });
+}
 
 const nghttp2_session_callbacks* H2Callbacks::Table() {
   static const nghttp2_session_callbacks* const table = [] {
@@ -100,8 +113,56 @@ H2Stream* H2Session::Find(int32_t id) {
 
 // --- What comes ---
 
+// Rules that nghttp2 leaves to us.
+uint32_t H2Session::CheckFrame(const nghttp2_frame_hd& header) {
+  switch (header.type) {
+    case NGHTTP2_PRIORITY:
+      // RFC 9113, section 6.3. What it says is ignored.
+      if (header.stream_id == 0) return NGHTTP2_PROTOCOL_ERROR;
+      break;
+    case NGHTTP2_CONTINUATION:
+      if (header.length > kMaxFrameSize) return NGHTTP2_FRAME_SIZE_ERROR;  // section 4.2
+      break;
+    case NGHTTP2_HEADERS:
+      if (server() && skipped_.Has(header.stream_id)) return NGHTTP2_PROTOCOL_ERROR;
+      break;
+    case NGHTTP2_SETTINGS:
+      NoteLargestWindow();
+      break;
+    default:
+      break;
+  }
+  return NGHTTP2_NO_ERROR;
+}
+
+// Section 6.9.2: no stream's window may grow over the largest there is; nghttp2 would reset the
+// stream alone.
+void H2Session::NoteLargestWindow() {
+  largest_window_ = 0;
+  for (H2Stream* stream = streams_.Front(); stream != nullptr; stream = streams_.Next(*stream)) {
+    if (stream->id <= 0 || stream->closed) continue;
+    largest_window_ = std::max(largest_window_,
+                               nghttp2_session_get_stream_remote_window_size(session_, stream->id));
+  }
+}
+
+void H2Session::OnSettings(const nghttp2_settings& settings) {
+  if ((settings.hd.flags & NGHTTP2_FLAG_ACK) != 0) return;
+  settings_came_ = true;
+  for (size_t i = 0; i < settings.niv; ++i) {
+    if (settings.iv[i].settings_id != NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE) continue;
+    const int64_t more = int64_t{settings.iv[i].value} - peer_window_;
+    peer_window_ = settings.iv[i].value;
+    if (largest_window_ + more > INT32_MAX) Terminate(NGHTTP2_FLOW_CONTROL_ERROR);
+  }
+}
+
 int H2Session::OnBeginFrame(const nghttp2_frame_hd& header) {
   if (server() && !terminated_) CountFrame(header);
+  if (!terminated_) {
+    const uint32_t code = CheckFrame(header);
+    if (code != NGHTTP2_NO_ERROR) Terminate(code);
+  }
   if (header.type == NGHTTP2_HEADERS && (header.flags & NGHTTP2_FLAG_END_HEADERS) == 0) {
     block_open_ = true;
     block_opened_ = loop_.Now();
@@ -140,6 +201,8 @@ int H2Session::OnBeginHeaders(const nghttp2_frame& frame) {
   if (server() && frame.headers.cat == NGHTTP2_HCAT_REQUEST) {
     stream = &NewStream();
     stream->id = frame.hd.stream_id;
+    skipped_.Note(last_id_, stream->id);
+    last_id_ = stream->id;
     nghttp2_session_set_stream_user_data(session_, stream->id, stream);
     // Each stream its share, whatever the client thinks of their order.
     nghttp2_extpri priority{NGHTTP2_EXTPRI_DEFAULT_URGENCY, 1};
@@ -209,7 +272,7 @@ int H2Session::OnFrame(const nghttp2_frame& frame) {
       }
       break;
     case NGHTTP2_SETTINGS:
-      settings_came_ |= (frame.hd.flags & NGHTTP2_FLAG_ACK) == 0;
+      OnSettings(frame.settings);
       break;
     case NGHTTP2_PING:
       ping_answered_ |= (frame.hd.flags & NGHTTP2_FLAG_ACK) != 0;

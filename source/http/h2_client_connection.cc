@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "source/http/h2_heads.h"
+#include "source/http/websocket.h"
 
 namespace gatehouse::http {
 namespace {

@@ -5,16 +5,15 @@
 #include <cstring>
 
 #include "source/base/check.h"
-#include "source/base/crypto.h"
 #include "source/http/chars.h"
 #include "source/http/name_lookup.h"
 #include "source/http/normalize.h"
 #include "source/http/trailers.h"
+#include "source/http/websocket.h"
 
 namespace gatehouse::http {
 namespace {
 
-constexpr std::string_view kWebSocketGuid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 constexpr size_t kSpareFields = 8;
 
 constexpr NameSet kNotFromRequest({
@@ -131,10 +130,7 @@ void TakeExtendedConnect(H2Stream& stream) {
   head.upgrade = head.extended_connect = true;
   head.upgrade_protocol = stream.protocol;
   stream.wants_tunnel = stream.unpaced = true;
-  std::array<uint8_t, 16> nonce;
-  RandomBytes(nonce.data(), nonce.size());
-  char* key = arena.AllocateChars(Base64Size(nonce.size()));
-  stream.websocket_key = {key, Base64Encode(View(nonce), Base64::kStandard, key)};
+  stream.websocket_key = NewWebSocketKey(arena);
   head.headers.Set("sec-websocket-key", stream.websocket_key);
 }
 
@@ -320,12 +316,6 @@ H2Fields TrailerFields(const HeaderMap& trailers) {
     if (!kNotFromRequest.Has(entry.id)) out.fields[out.count++] = FieldOf(entry);
   }
   return out;
-}
-
-std::string_view WebSocketAccept(std::string_view key, Arena& arena) {
-  const Sha1Digest digest = Sha1(arena.Concat(key, kWebSocketGuid));
-  char* text = arena.AllocateChars(Base64Size(digest.size()));
-  return {text, Base64Encode(View(digest), Base64::kStandard, text)};
 }
 
 }  // namespace gatehouse::http

@@ -44,7 +44,4 @@ void AddTrailerField(HeaderMap& trailers, std::string_view name, std::string_vie
 [[nodiscard]] H2Fields RequestFields(const RequestHead& head, std::string_view scheme);
 [[nodiscard]] H2Fields TrailerFields(const HeaderMap& trailers);
 
-// RFC 6455, section 4.2.2.
-[[nodiscard]] std::string_view WebSocketAccept(std::string_view key, Arena& arena);
-
 }  // namespace gatehouse::http

@@ -13,6 +13,7 @@
 // gave, its output by Credit().
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -51,6 +52,22 @@ class TokenBucket {
   uint32_t burst_;
   uint32_t per_second_;
   TimePoint filled_{};
+};
+
+// Stream ids that a client passed over, which it may not use any more (RFC 9113, section 5.1.1).
+// Clients do not do that, so a few of the last are enough to tell one that does.
+class H2SkippedIds {
+ public:
+  void Note(int32_t before, int32_t now);
+  [[nodiscard]] bool Has(int32_t id) const;
+
+ private:
+  struct Range {
+    int32_t first = 0;
+    int32_t last = -1;
+  };
+  std::array<Range, 4> ranges_;
+  uint32_t next_ = 0;
 };
 
 class H2Session {
@@ -192,6 +209,9 @@ class H2Session {
   int SendData(const uint8_t* header, size_t size, H2Stream& stream);
   [[nodiscard]] H2Stream* Find(int32_t id);
   void CountFrame(const nghttp2_frame_hd& header);
+  [[nodiscard]] uint32_t CheckFrame(const nghttp2_frame_hd& header);
+  void NoteLargestWindow();
+  void OnSettings(const nghttp2_settings& settings);
 
   const Role role_;
   const bool secure_;
@@ -218,6 +238,10 @@ class H2Session {
   TimePoint block_opened_;
   size_t next_read_;
   uint32_t stream_count_ = 0;
+  int32_t last_id_ = 0;
+  int32_t largest_window_ = 0;  // of the streams, before the SETTINGS that are being received
+  int64_t peer_window_ = 65535;
+  H2SkippedIds skipped_;
   TokenBucket resets_;
   TokenBucket control_;
   TokenBucket empty_;

@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "source/http/grpc_frame.h"
 #include "source/proxy/downstream.h"
 
 namespace gatehouse::proxy {
@@ -137,7 +138,7 @@ Exchange::Outcome Exchange::Connect() {
     attempt_.set_timeouts(route_->retry.per_try_timeout,
                           target_->cluster->options().response_header_timeout);
     attempt_.Connect(shard_.upstreams(), *target_->cluster,
-                     {.avoid = last_endpoint_, .fresh = retry_fresh_});
+                     {.avoid = last_endpoint_, .client = &client_->peer, .fresh = retry_fresh_});
     WatchDeadlines();
   }
   switch (attempt_.state()) {
@@ -159,6 +160,11 @@ Exchange::Outcome Exchange::SendRequest() {
   if (route_->host_from_endpoint || no_host) {
     request_.authority = context_.facts().upstream_address;
     request_.headers.Set(http::Name::kHost, request_.authority);
+  }
+  if (grpc_deadline_) {
+    char left[http::kMaxGrpcTimeout];
+    request_.headers.Set(http::Name::kGrpcTimeout,
+                         {left, http::FormatGrpcTimeout(deadline_ - loop_.Now(), left)});
   }
   attempt_.Begin(request_.method, response_, response_trailers_);
   request_head_out_ = true;

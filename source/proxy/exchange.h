@@ -133,6 +133,7 @@ class Exchange final : public http::Receiver, public net::Buried {
   [[nodiscard]] bool RewriteRequest();
   [[nodiscard]] bool StickyHash(uint64_t* hash);
   [[nodiscard]] bool AllowUpgrade();
+  void TakeGrpcTimeout();
   [[nodiscard]] route::RewriteInput RewriteOf() const;
 
   // exchange_body.cc: bytes both ways, retries and deadlines.
@@ -229,6 +230,7 @@ class Exchange final : public http::Receiver, public net::Buried {
   bool sent_ = false;          // all of the response has left
   bool client_left_ = false;   // before it had a whole response
   bool tunnel_ = false;
+  bool grpc_deadline_ = false;  // deadline_ is the client's
   bool running_ = false;
   bool again_ = false;
   bool stream_counted_ = false;

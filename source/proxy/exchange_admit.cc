@@ -5,7 +5,9 @@
 
 #include "source/filters/request_values.h"
 #include "source/http/client_cert_header.h"
+#include "source/http/early_data.h"
 #include "source/http/forwarded.h"
+#include "source/http/grpc_frame.h"
 #include "source/http/normalize.h"
 #include "source/proxy/downstream.h"
 #include "source/proxy/exchange.h"
@@ -62,6 +64,10 @@ Exchange::Outcome Exchange::Admit() {
                                                 .keep_client_cert = keep_client_cert});
   if (keep_client_cert) {
     http::ForwardClientCert(config_->client_cert, context_.facts().tls, request_.headers);
+  }
+  if (!http::AdmitEarlyData(request_, request_.early_data)) {
+    shard_.counters().Add(config_->metrics->early_data_rejected);
+    return Fail(http::Error::Downstream(What::kTooEarly));
   }
   if (path.result == http::PathResult::kRedirect) {
     response_.Reset();
@@ -178,11 +184,14 @@ Exchange::Outcome Exchange::Route() {
   idle_timeout_ = route_->idle_timeout;
   retries_left_ = route_->retry.attempts;
   if (request_.upgrade && (!head_only_request_ || !AllowUpgrade())) {
+    // Not a request that means anything without it (RFC 9220, section 3).
+    if (request_.extended_connect) return Fail(http::Error::Gateway(What::kNotImplemented));
     // A server may ignore an Upgrade (RFC 9110, section 7.8). With a body in front of it nobody
     // could tell which bytes are whose when the origin switches before it has read all of that.
     request_.upgrade = false;
     request_.upgrade_protocol = {};
   }
+  TakeGrpcTimeout();
   run_.Start(route_->chain, context_, this,
              [](void* self) { static_cast<Exchange*>(self)->Run(); });
   if (request_.body == http::BodyKind::kLength &&
@@ -190,6 +199,18 @@ Exchange::Outcome Exchange::Route() {
     return Fail(http::Error::Downstream(What::kBodyTooLarge));
   }
   return Next(Phase::kRequestFilters);
+}
+
+// The client's own deadline, which counts from the start of its request and for streams that never
+// end, too.
+void Exchange::TakeGrpcTimeout() {
+  const auto text = request_.headers.Get(Name::kGrpcTimeout);
+  if (!text.has_value() || !IsGrpcRequest(request_)) return;
+  const std::optional<Duration> timeout = http::ParseGrpcTimeout(*text);
+  if (!timeout.has_value()) return;
+  const Duration most = route_->max_grpc_timeout;
+  deadline_ = started_ + (most == kNoTimeout ? *timeout : std::min(*timeout, most));
+  grpc_deadline_ = true;
 }
 
 bool Exchange::AllowUpgrade() {

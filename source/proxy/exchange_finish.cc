@@ -6,6 +6,7 @@
 #include "source/filters/request_id/request_id.h"
 #include "source/filters/request_values.h"
 #include "source/http/normalize.h"
+#include "source/http/websocket.h"
 #include "source/net/tls_spec.h"
 #include "source/proxy/downstream.h"
 #include "source/proxy/exchange.h"
@@ -15,6 +16,22 @@ namespace gatehouse::proxy {
 using http::Name;
 using observe::LogFlag;
 using What = http::Error::What;
+
+namespace {
+
+std::string_view ProtocolText(http::Version version) {
+  switch (version) {
+    case http::Version::kHttp10:
+      return "HTTP/1.0";
+    case http::Version::kHttp11:
+      break;
+    case http::Version::kHttp2:
+      return "HTTP/2";
+  }
+  return "HTTP/1.1";
+}
+
+}  // namespace
 
 Exchange::Outcome Exchange::Fail(http::Error error) {
   const LocalReply reply = ReplyForError(error);
@@ -88,6 +105,14 @@ bool Exchange::PrepareResponse() {
     // Only to what was asked for: the client speaks no other protocol (RFC 9110, section 7.8).
     const std::string_view protocol = headers.Get(Name::kUpgrade).value_or(std::string_view());
     if (!http::EqualsIgnoreCase(protocol, request_.upgrade_protocol)) return false;
+    // The client cannot check what it never sees.
+    if (request_.extended_connect &&
+        headers.Get("sec-websocket-accept") !=
+            http::WebSocketAccept(request_.headers.Get("sec-websocket-key").value_or(""), arena_)) {
+      return false;
+    }
+  } else if (request_.extended_connect && response_.status < 300) {
+    return false;  // a success would say that the tunnel is there
   } else if (!http::StripHopByHop(headers)) {
     return false;
   }
@@ -209,7 +234,7 @@ void Exchange::WriteLog() {
   record.host = host_;
   record.path = filters::PathOnly(facts.original_path);
   record.query = filters::QueryOnly(facts.original_path);
-  record.protocol = request_.version == http::Version::kHttp10 ? "HTTP/1.0" : "HTTP/1.1";
+  record.protocol = ProtocolText(request_.version);
   record.status = Status();
   record.flags = context_.flags();
   record.code = code_;
@@ -288,6 +313,7 @@ void Exchange::Recycle() {
   phase_ = Phase::kIdle;
   head_only_request_ = request_out_ = request_head_out_ = retry_fresh_ = false;
   replay_ok_ = true;
+  grpc_deadline_ = false;
   local_ = replying_ = response_out_ = sent_ = client_left_ = tunnel_ = again_ = false;
   stream_counted_ = false;
 }
