@@ -163,7 +163,8 @@ int H2Session::OnBeginFrame(const nghttp2_frame_hd& header) {
     const uint32_t code = CheckFrame(header);
     if (code != NGHTTP2_NO_ERROR) Terminate(code);
   }
-  if (header.type == NGHTTP2_HEADERS && (header.flags & NGHTTP2_FLAG_END_HEADERS) == 0) {
+  // Of a new request: what is not begun is told in the end, and what is ignored is not waited for.
+  if (header.type == NGHTTP2_HEADERS && server() && header.stream_id > last_id_) {
     block_open_ = true;
     block_opened_ = loop_.Now();
   }
@@ -175,9 +176,11 @@ void H2Session::CountFrame(const nghttp2_frame_hd& header) {
   const TimePoint now = loop_.Now();
   switch (header.type) {
     case NGHTTP2_DATA:
-      if (header.length > 0) {
-        control_.Return(1);
-      } else if ((header.flags & NGHTTP2_FLAG_END_STREAM) == 0 && !empty_.Take(now)) {
+      if (Find(header.stream_id) == nullptr) {
+        // On a stream that is over. What was on its way when that was told is no flood.
+        if (!control_.Take(now)) Abused(H2Abuse::kControl);
+      } else if (header.length == 0 && (header.flags & NGHTTP2_FLAG_END_STREAM) == 0 &&
+                 !empty_.Take(now)) {
         Abused(H2Abuse::kEmpty);
       }
       break;
@@ -194,6 +197,17 @@ void H2Session::CountFrame(const nghttp2_frame_hd& header) {
   }
 }
 
+// What a frame of data carries besides padding.
+void H2Session::CountData(const nghttp2_frame& frame) {
+  const size_t payload = frame.hd.length - frame.data.padlen;
+  if (payload > 0) {
+    control_.Return(1);
+  } else if (frame.hd.length > 0 && (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) == 0 &&
+             !empty_.Take(loop_.Now())) {
+    Abused(H2Abuse::kEmpty);
+  }
+}
+
 int H2Session::OnBeginHeaders(const nghttp2_frame& frame) {
   block_ = nullptr;
   if (terminated_) return 0;
@@ -207,7 +221,9 @@ int H2Session::OnBeginHeaders(const nghttp2_frame& frame) {
     // Each stream its share, whatever the client thinks of their order.
     nghttp2_extpri priority{NGHTTP2_EXTPRI_DEFAULT_URGENCY, 1};
     nghttp2_session_change_extpri_stream_priority(session_, stream->id, &priority, 1);
-    if (!side_.begin(self_, *stream)) {
+    // RFC 9113, section 5.1.2. Streams that only wait for their last bytes to be written count,
+    // too.
+    if (stream_count_ > settings_.max_streams || !side_.begin(self_, *stream)) {
       Reset(*stream, NGHTTP2_REFUSED_STREAM);
       return 0;
     }
@@ -264,6 +280,7 @@ int H2Session::OnFrame(const nghttp2_frame& frame) {
       OnHeadersFrame(frame);
       break;
     case NGHTTP2_DATA:
+      if (server() && !terminated_) CountData(frame);
       if ((frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
         if (H2Stream* stream = Find(frame.hd.stream_id)) {
           stream->in_ended = true;
@@ -377,6 +394,8 @@ ssize_t H2Session::ReadData(H2Stream& stream, size_t limit, uint32_t* flags) {
 }
 
 int H2Session::SendData(const uint8_t* header, size_t size, H2Stream& stream) {
+  // The stream was given up since this frame was begun.
+  if (stream.out.bytes() < size) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   if (out_.bytes() >= OutTarget()) return NGHTTP2_ERR_WOULDBLOCK;
   constexpr size_t kFrameHeader = 9;
   out_.AppendCopy({reinterpret_cast<const char*>(header), kFrameHeader}, loop_.slabs());

@@ -2,6 +2,7 @@
 #include "source/http/h2_session.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "source/base/check.h"
@@ -24,6 +25,8 @@ constexpr size_t kStreamHighWater = size_t{128} * 1024;
 constexpr size_t kStreamHighWaterWhenTight = size_t{16} * 1024;
 // A peer that does not read our answers is not heard any more either.
 constexpr size_t kMaxBacklog = size_t{512} * 1024;
+// Streams over the limit that are refused one by one; then the connection ends.
+constexpr uint32_t kStreamsOver = 1000;
 constexpr Duration kLingerTime = std::chrono::seconds(2);
 
 struct OptionDeleter {
@@ -70,7 +73,7 @@ H2Session::H2Session(Role role, net::Loop& loop, std::unique_ptr<net::Transport>
   const std::unique_ptr<nghttp2_option, OptionDeleter> option(made);
   nghttp2_option_set_no_auto_window_update(option.get(), 1);
   nghttp2_option_set_no_closed_streams(option.get(), 1);
-  nghttp2_option_set_max_outbound_ack(option.get(), 256);
+  nghttp2_option_set_max_outbound_ack(option.get(), std::max(1000u, settings_.abuse.control_burst));
   nghttp2_option_set_max_continuations(option.get(), settings_.abuse.max_continuations);
   nghttp2_option_set_max_send_header_block_length(option.get(), size_t{512} * 1024);
   // Ours is the one that can be configured.
@@ -95,7 +98,7 @@ void H2Session::SubmitSettings() {
   // RFC 9218, section 2.1: the priorities of RFC 7540 are ignored, and may be.
   add(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1);
   if (server()) {
-    add(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings_.max_streams);
+    add(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings_.max_streams + kStreamsOver);
     if (settings_.extended_connect) add(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
   } else {
     add(NGHTTP2_SETTINGS_ENABLE_PUSH, 0);
@@ -314,10 +317,31 @@ void H2Session::Pull() {
       return;
     }
     if (size == 0) return;
-    out_.AppendCopy({reinterpret_cast<const char*>(data), static_cast<size_t>(size)},
-                    loop_.slabs());
+    const std::string_view frame(reinterpret_cast<const char*>(data), static_cast<size_t>(size));
+    if (__builtin_expect(!limit_told_ && server(), 0)) {
+      TellStreamLimit(frame);
+    } else {
+      out_.AppendCopy(frame, loop_.slabs());
+    }
     serialized_ += static_cast<uint64_t>(size);
   }
+}
+
+// nghttp2 ends the connection of a client that goes over the limit, with all that is under way. So
+// it knows a higher one, and the first frame, our SETTINGS, tells the client of the true one; what
+// is between the two is refused by OnBeginHeaders().
+void H2Session::TellStreamLimit(std::string_view settings_frame) {
+  limit_told_ = true;
+  constexpr size_t kFrameHeader = 9;
+  constexpr size_t kEntry = 6;
+  std::string frame(settings_frame);
+  for (size_t at = kFrameHeader; at + kEntry <= frame.size(); at += kEntry) {
+    if (frame[at] != 0 || frame[at + 1] != NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) continue;
+    for (size_t i = 0; i < 4; ++i) {
+      frame[at + 2 + i] = static_cast<char>(settings_.max_streams >> (24 - 8 * i));
+    }
+  }
+  out_.AppendCopy(frame, loop_.slabs());
 }
 
 void H2Session::TellSent() {

@@ -168,6 +168,7 @@ class H2Session {
   friend struct H2Callbacks;
 
   void SubmitSettings();
+  void TellStreamLimit(std::string_view settings_frame);
   void OnReady(net::Ready ready);
   void EndTurnWork();
   void Process();
@@ -209,6 +210,7 @@ class H2Session {
   int SendData(const uint8_t* header, size_t size, H2Stream& stream);
   [[nodiscard]] H2Stream* Find(int32_t id);
   void CountFrame(const nghttp2_frame_hd& header);
+  void CountData(const nghttp2_frame& frame);
   [[nodiscard]] uint32_t CheckFrame(const nghttp2_frame_hd& header);
   void NoteLargestWindow();
   void OnSettings(const nghttp2_settings& settings);
@@ -254,6 +256,7 @@ class H2Session {
   bool peer_goes_away_ = false;
   bool ping_answered_ = false;
   bool terminated_ = false;
+  bool limit_told_ = false;
   bool broken_ = false;     // nghttp2 must not be asked any more
   bool shut_down_ = false;  // our side; reading on for a while
   bool closed_ = false;
