@@ -76,6 +76,7 @@ struct LogRecord {
   std::string_view cluster;
   std::string_view upstream_address;  // of the last attempt
   int64_t upstream_status = 0;        // 0: the upstream sent none
+  std::string_view upstream_failure;  // why no connection could be made, in words
   int64_t attempts = 0;
   int64_t request_bytes = 0;          // body
   int64_t response_bytes = 0;         // body

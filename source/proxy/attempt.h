@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "source/base/timer_wheel.h"
@@ -64,6 +65,9 @@ class Attempt final : public http::Receiver {
   [[nodiscard]] bool has_trailers() const { return has_trailers_; }
   // The failed connection had been used before and nothing of a response had come.
   [[nodiscard]] bool stale() const { return stale_; }
+  // Why the last Connect() got no connection, in words; else empty.
+  [[nodiscard]] const std::string& failure() const { return waiter_.failure(); }
+  void ForgetFailure() { waiter_.ForgetFailure(); }
   [[nodiscard]] const upstream::Endpoint* endpoint() const { return endpoint_; }
   [[nodiscard]] TimePoint started() const { return started_; }
   [[nodiscard]] TimePoint head_at() const { return head_at_; }

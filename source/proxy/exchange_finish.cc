@@ -244,6 +244,7 @@ void Exchange::WriteLog() {
   record.cluster = facts.cluster;
   record.upstream_address = facts.upstream_address;
   record.upstream_status = upstream_status_;
+  record.upstream_failure = attempt_.failure();
   record.attempts = attempts_;
   record.request_bytes = static_cast<int64_t>(up_.bytes);
   record.response_bytes = static_cast<int64_t>(down_.bytes);
@@ -283,6 +284,7 @@ void Exchange::Free(net::Buried* buried) {
 
 void Exchange::Recycle() {
   attempt_.Reset();
+  attempt_.ForgetFailure();
   run_.Finish();
   up_.Reset();
   down_.Reset();

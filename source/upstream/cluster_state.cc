@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
+#include <string>
 #include <utility>
 
 #include "source/base/check.h"
@@ -61,6 +63,7 @@ ClusterState::~ClusterState() {
 
 AcquireResult ClusterState::Acquire(const PickHint& hint, LeaseWaiter& waiter) {
   DCHECK(!waiter.waiting());
+  if (__builtin_expect(!waiter.failure_.empty(), 0)) waiter.failure_.clear();
   const uint32_t index = balancer_->Pick(hint);
   if (__builtin_expect(index == Balancer::kNone, 0)) {
     const Error error = Error::Gateway(Error::What::kNoHealthyUpstream);
@@ -166,6 +169,7 @@ AcquireResult ClusterState::Wait(EndpointPool& pool, const PickHint& hint, Lease
   }
   if (error) {
     CountFailure(error);
+    waiter.failure_ = std::exchange(pool.failure, {});
     return {AcquireStatus::kFailed, Lease(), error};
   }
   waiter.hint_ = hint;
@@ -198,6 +202,8 @@ Error ClusterState::Connect(EndpointPool& pool) {
   }
   if (transport == nullptr || !transport->registered()) {
     counters_.Add(metrics_.connect_failures);
+    pool.failure = FailureText(
+        pool, transport != nullptr ? "the system cannot watch the socket" : std::strerror(code));
     if (transport != nullptr || IsShortage(code)) {
       return Error::Gateway(Error::What::kUpstreamOverflow);
     }
@@ -248,18 +254,22 @@ void ClusterState::CountFailure(Error error) {
 void ClusterState::OnTransportReady(PooledConnection& connection) {
   const Error failed = Error::Upstream(Error::What::kConnectFailure, /*retryable=*/true);
   net::Transport& transport = *connection.connecting;
-  if (transport.ConnectError() != 0) {
-    OnConnectFailed(connection, failed);
+  if (const int code = transport.ConnectError(); code != 0) {
+    const std::string why(transport.failure());
+    OnConnectFailed(connection, failed, why.empty() ? std::strerror(code) : why);
     return;
   }
   if (options_.proxy_header != ProxyHeader::kNone && !SayProxyHeader(connection)) {
-    if (connection.connecting == nullptr) OnConnectFailed(connection, failed);
+    if (connection.connecting == nullptr) {
+      OnConnectFailed(connection, failed, "it does not take a PROXY header");
+    }
     return;
   }
   const bool tls = connection.connecting->tls() != nullptr;
   const bool agreed = tls && connection.connecting->tls()->alpn == "h2";
   if (options_.protocol == Protocol::kHttp2 && tls && !agreed) {
-    OnConnectFailed(connection, failed);
+    OnConnectFailed(connection, failed,
+                    "it does not agree on HTTP/2 by ALPN; set the cluster's protocol to auto");
     return;
   }
   if (agreed || options_.protocol == Protocol::kHttp2) {
@@ -268,7 +278,7 @@ void ClusterState::OnTransportReady(PooledConnection& connection) {
   }
   // An origin that speaks or leaves before it was asked is none that could be used.
   if (!tls && connection.connecting->may_read()) {
-    OnConnectFailed(connection, failed);
+    OnConnectFailed(connection, failed, "it speaks, or leaves, before it was asked");
     return;
   }
   connection.StartHttp1(loop_, options_, upstreams_.scratch());
@@ -307,14 +317,22 @@ void ClusterState::OnStreamsChanged(PooledConnection& connection) {
 
 void ClusterState::OnLost(PooledConnection& connection) {
   if (connection.state == PooledConnection::State::kConnecting) {
-    OnConnectFailed(connection, Error::Upstream(Error::What::kConnectFailure, /*retryable=*/true));
+    OnConnectFailed(connection, Error::Upstream(Error::What::kConnectFailure, /*retryable=*/true),
+                    "it has closed the connection instead of sending its HTTP/2 settings; does it "
+                    "speak HTTP/2?");
   } else {
     Close(connection);
   }
 }
 
-void ClusterState::OnConnectFailed(PooledConnection& connection, Error error) {
+std::string ClusterState::FailureText(const EndpointPool& pool, std::string_view why) {
+  return std::string(pool.endpoint->text()).append(": ").append(why);
+}
+
+void ClusterState::OnConnectFailed(PooledConnection& connection, Error error,
+                                   std::string_view why) {
   EndpointPool& pool = connection.pool;
+  pool.failure = FailureText(pool, why);
   counters_.Add(error.what == Error::What::kConnectTimeout ? metrics_.connect_timeouts
                                                            : metrics_.connect_failures);
   Close(connection);
@@ -334,7 +352,8 @@ void ClusterState::OnConnectTimeout() {
       loop_.Arm(connect_timer_, oldest->since + options_.connect_timeout);
       return;
     }
-    OnConnectFailed(*oldest, Error::Upstream(Error::What::kConnectTimeout, /*retryable=*/true));
+    OnConnectFailed(*oldest, Error::Upstream(Error::What::kConnectTimeout, /*retryable=*/true),
+                    "no connection was made in time");
   }
 }
 

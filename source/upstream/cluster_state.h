@@ -22,6 +22,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "source/base/intrusive_list.h"
@@ -82,6 +83,7 @@ class ClusterState final : public ListNode<ClusterState>, public net::Buried {
   [[nodiscard]] http::Error Connect(EndpointPool& pool);
   [[nodiscard]] bool HasRoom();
   [[nodiscard]] bool SayProxyHeader(PooledConnection& connection);
+  [[nodiscard]] static std::string FailureText(const EndpointPool& pool, std::string_view why);
   void CountFailure(http::Error error);
 
   // Events of connections.
@@ -90,7 +92,8 @@ class ClusterState final : public ListNode<ClusterState>, public net::Buried {
   // Of HTTP/2.
   void OnStreamsChanged(PooledConnection& connection);
   void OnLost(PooledConnection& connection);
-  void OnConnectFailed(PooledConnection& connection, http::Error error);
+  // `why`, in words, for the log.
+  void OnConnectFailed(PooledConnection& connection, http::Error error, std::string_view why);
   void OnEnded(PooledConnection& connection);
   void GiveBack(PooledConnection& connection);
 

@@ -45,6 +45,7 @@ void ClusterState::FailFirst(EndpointPool& pool, Error error) {
   if (waiter == nullptr) return;
   Dequeue(*waiter);
   waiter->error_ = error;
+  waiter->failure_ = pool.failure;
   failed_.PushBack(*waiter);
   loop_.FlushLater(serve_later_);
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "source/base/intrusive_list.h"
@@ -55,6 +56,7 @@ class EndpointPool : public ListNode<EndpointPool, ReadyTag>,
   uint32_t leases = 0;
   uint32_t waiting = 0;
   bool removed = false;  // not in the cluster's set any more
+  std::string failure;   // of the last connection that could not be made, in words
 };
 
 class PooledConnection final : public ListNode<PooledConnection>,

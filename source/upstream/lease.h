@@ -23,6 +23,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <utility>
 
 #include "source/base/intrusive_list.h"
@@ -90,6 +91,10 @@ class LeaseWaiter : public ListNode<LeaseWaiter> {
   // `done` is not called any more.
   void Cancel();
   [[nodiscard]] bool waiting() const { return cluster_ != nullptr; }
+  // Why no connection could be made, in words, after an error of that kind: the endpoint and the
+  // reason. Empty otherwise. Until the next Acquire().
+  [[nodiscard]] const std::string& failure() const { return failure_; }
+  void ForgetFailure() { failure_.clear(); }
 
  private:
   friend class ClusterState;
@@ -101,6 +106,7 @@ class LeaseWaiter : public ListNode<LeaseWaiter> {
   PickHint hint_;
   TimePoint since_;
   http::Error error_;  // that is about to be told
+  std::string failure_;
 };
 
 enum class AcquireStatus : uint8_t { kReady, kWaiting, kFailed };

@@ -10,7 +10,8 @@ from harness import Gateway, GatehouseTest, config, route, wait_until
 from http_peers import Client, answer
 
 FIELDS = ["time", "method", "scheme", "host", "path", "query", "protocol", "status", "flags", "code", "listener", "table",
-          "route", "cluster", "upstream_address", "upstream_status", "attempts", "request_bytes", "response_bytes",
+          "route", "cluster", "upstream_address", "upstream_status", "upstream_failure",
+          "attempts", "request_bytes", "response_bytes",
           "duration_us", "gateway_us", "upstream_us", "client_ip", "consumer", "trace_id", "request_id", "user_agent",
           "referer"]
 
