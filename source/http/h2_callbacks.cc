@@ -359,6 +359,7 @@ int H2Session::OnStreamClose(int32_t id, uint32_t code) {
     error = Error::Upstream(Error::What::kUpstreamRefusedStream, /*retryable=*/true);
   }
   stream.swallow = true;
+  stream.reset_code = code;
   Fail(stream, error);
   FreeIfDone(stream);
   return 0;

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "source/base/chain.h"
@@ -97,9 +98,10 @@ class H2Stream final : public Sender,
   uint16_t block_fields = 0;
   uint16_t cookies = 0;
   Error block_error;
-  Error failure;              // found in a call of the receiver's, told from the loop
-  std::string_view host;      // of a request: its Host field
-  std::string_view protocol;  // of an extended CONNECT
+  std::optional<uint32_t> reset_code;  // by which nghttp2 closed it before its message had ended
+  Error failure;                       // found in a call of the receiver's, told from the loop
+  std::string_view host;               // of a request: its Host field
+  std::string_view protocol;           // of an extended CONNECT
   std::string_view websocket_key;
 
   uint8_t interim = 0;  // 1xx responses so far

@@ -21,6 +21,13 @@ bool Lease::response_started() const {
   return stream == nullptr || stream->head_done || stream->block_fields > 0;
 }
 
+bool Lease::http2() const { return connection_->h2 != nullptr; }
+
+std::optional<uint32_t> Lease::reset_code() const {
+  const http::H2Stream* stream = stream_.get();
+  return stream != nullptr ? stream->reset_code : std::nullopt;
+}
+
 void Lease::GiveBack() {
   PooledConnection* connection = std::exchange(connection_, nullptr);
   if (http::H2Stream* stream = stream_.get()) {

@@ -23,6 +23,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -71,6 +72,10 @@ class Lease {
   [[nodiscard]] bool reused() const;
   // A byte of the response has come.
   [[nodiscard]] bool response_started() const;
+  [[nodiscard]] bool http2() const;
+  // The HTTP/2 error code with which the stream was closed. In OnError(): none when it was the
+  // connection that broke.
+  [[nodiscard]] std::optional<uint32_t> reset_code() const;
 
  private:
   friend class ClusterState;
