@@ -22,6 +22,13 @@ constexpr size_t kMaxFrameSize = 16384;  // we never allow more
 
 H2Session& SessionOf(void* self) { return *static_cast<H2Session*>(self); }
 
+// Not our own failure, nor an origin's.
+bool IsPeersFault(uint32_t code) {
+  return code == NGHTTP2_PROTOCOL_ERROR || code == NGHTTP2_FLOW_CONTROL_ERROR ||
+         code == NGHTTP2_STREAM_CLOSED || code == NGHTTP2_FRAME_SIZE_ERROR ||
+         code == NGHTTP2_REFUSED_STREAM;
+}
+
 std::string_view TextOf(nghttp2_rcbuf* buffer) {
   const nghttp2_vec text = nghttp2_rcbuf_get_buf(buffer);
   return {reinterpret_cast<const char*>(text.base), text.len};
@@ -402,6 +409,7 @@ int H2Session::SendData(const uint8_t* header, size_t size, H2Stream& stream) {
   out_.AppendCopy({reinterpret_cast<const char*>(header), kFrameHeader}, loop_.slabs());
   serialized_ += kFrameHeader + size;
   stream.sent += size;
+  body_sent_ += size;
   for (size_t left = size; left > 0;) {
     const Slice& front = stream.out[0];
     const size_t count = std::min(left, front.size());
@@ -436,8 +444,7 @@ void H2Session::OnFrameSent(const nghttp2_frame& frame) {
     }
     case NGHTTP2_RST_STREAM:
       // A client can make us send these, and throw work away, as well as send them itself.
-      if (server() && frame.rst_stream.error_code != NGHTTP2_NO_ERROR &&
-          !errors_.Take(loop_.Now())) {
+      if (server() && IsPeersFault(frame.rst_stream.error_code) && !errors_.Take(loop_.Now())) {
         Abused(H2Abuse::kErrors);
       }
       return;

@@ -194,9 +194,12 @@ void H2ServerConnection::CheckPing() {
 void H2ServerConnection::CheckPace() {
   window_start_ = loop_.Now();
   const uint64_t least = uint64_t{common().min_response_rate} * kPaceSeconds;
-  const bool stuck =
-      session_.output_waits() && !output_left_ && session_.sent_bytes() - paced_written_ < least;
+  // The client takes nothing from the socket, or gives the connection no window.
+  const bool stuck = (session_.output_waits() && !output_left_ &&
+                      session_.sent_bytes() - paced_written_ < least) ||
+                     (WindowHolds() && session_.body_sent() - paced_body_ < least);
   paced_written_ = session_.sent_bytes();
+  paced_body_ = session_.body_sent();
   output_left_ = !session_.output_waits();
   if (stuck) {
     callbacks_.abuse(owner_, H2Abuse::kStalled);
@@ -211,6 +214,16 @@ void H2ServerConnection::CheckPace() {
   }
 }
 
+// The connection's window is used up, and a stream has something to send that may not wait.
+bool H2ServerConnection::WindowHolds() {
+  if (nghttp2_session_get_remote_window_size(session_.raw()) > 0) return false;
+  IntrusiveList<H2Stream, H2AllTag>& streams = session_.streams();
+  for (H2Stream* next = streams.Front(); next != nullptr; next = streams.Next(*next)) {
+    if (!next->out.empty() && !next->output_left && !next->unpaced) return true;
+  }
+  return false;
+}
+
 void H2ServerConnection::CheckStream(H2Stream& stream) {
   const TimePoint now = loop_.Now();
   const bool whole_window = now - stream.opened >= kPaceWindow;
@@ -220,8 +233,10 @@ void H2ServerConnection::CheckStream(H2Stream& stream) {
   const bool slow_body =
       body_wanted && whole_window && stream.allowed > 0 && !stream.paused &&
       stream.received - stream.paced_received < uint64_t{common().min_body_rate} * kPaceSeconds;
+  // One that only waits for its turn has a window.
   const bool slow_reader =
-      !stream.out.empty() && !stream.output_left && !stream.unpaced &&
+      !stream.out.empty() && !stream.output_left && !stream.unpaced && !stream.closed &&
+      nghttp2_session_get_stream_remote_window_size(session_.raw(), stream.id) == 0 &&
       stream.sent - stream.paced_sent < uint64_t{common().min_response_rate} * kPaceSeconds;
   stream.paced_received = stream.received;
   stream.paced_sent = stream.sent;

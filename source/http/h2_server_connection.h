@@ -52,6 +52,7 @@ class H2ServerConnection {
   void Changed();
   void OnTimer();
   void CheckPace();
+  [[nodiscard]] bool WindowHolds();
   void CheckStream(H2Stream& stream);
   void CheckPing();
   void FinalGoaway();
@@ -71,6 +72,7 @@ class H2ServerConnection {
   TimePoint ping_sent_ = kNever;
   TimePoint final_goaway_ = kNever;
   uint64_t paced_written_ = 0;
+  uint64_t paced_body_ = 0;
   uint32_t requests_ = 0;
   bool output_left_ = true;
   bool draining_ = false;

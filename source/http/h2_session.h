@@ -150,6 +150,8 @@ class H2Session {
   [[nodiscard]] const Settings& settings() const { return settings_; }
   [[nodiscard]] uint64_t received_bytes() const { return received_; }
   [[nodiscard]] uint64_t sent_bytes() const { return written_; }
+  // Of that, bodies; as serialized.
+  [[nodiscard]] uint64_t body_sent() const { return body_sent_; }
   [[nodiscard]] uint32_t stream_count() const { return stream_count_; }
   [[nodiscard]] IntrusiveList<H2Stream, H2AllTag>& streams() { return streams_; }
   [[nodiscard]] bool output_waits() const { return !out_.empty(); }
@@ -236,6 +238,7 @@ class H2Session {
   uint64_t received_ = 0;
   uint64_t serialized_ = 0;  // bytes that went to out_
   uint64_t written_ = 0;     // and of these to the transport
+  uint64_t body_sent_ = 0;
   TimePoint last_received_;
   TimePoint block_opened_;
   size_t next_read_;

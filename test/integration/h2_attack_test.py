@@ -195,7 +195,7 @@ class MadeYouReset(AttackTest):
 
     def test_window_update_that_overflows(self):
         self.provoke(lambda c, stream: c.headers(stream, get("/hold"), end=True) +
-                     window_update(stream, (1 << 31) - 1))
+                     window_update(stream, (1 << 31) - 1), kinds=("errors", "resets", "control"))
 
     def test_data_after_the_end(self):
         self.provoke(lambda c, stream: c.headers(stream, get("/hold"), end=True) + data(stream, b"x"))
