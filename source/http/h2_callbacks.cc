@@ -17,6 +17,7 @@ namespace {
 constexpr uint32_t kAbsurd = 4;
 // WINDOW_UPDATE and PING frames that are in order for each frame of data.
 constexpr uint32_t kControlsPerData = 3;
+constexpr uint32_t kMostControls = 100'000;
 
 constexpr size_t kMaxFrameSize = 16384;  // we never allow more
 
@@ -199,16 +200,25 @@ void H2Session::CountFrame(const nghttp2_frame_hd& header) {
       if (!resets_.Take(now)) Abused(H2Abuse::kResets);
       break;
     default:
-      if (!control_.Take(now)) Abused(H2Abuse::kControl);
+      if (allowed_controls_ > 0) {
+        --allowed_controls_;
+      } else if (!control_.Take(now)) {
+        Abused(H2Abuse::kControl);
+      }
       break;
   }
+}
+
+// Windows are opened, and pings sent, for data that moved; the peer may do so all at once.
+void H2Session::AllowControls(uint32_t count) {
+  allowed_controls_ = std::min(allowed_controls_ + count, kMostControls);
 }
 
 // What a frame of data carries besides padding.
 void H2Session::CountData(const nghttp2_frame& frame) {
   const size_t payload = frame.hd.length - frame.data.padlen;
   if (payload > 0) {
-    control_.Return(1);
+    AllowControls(1);
   } else if (frame.hd.length > 0 && (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) == 0 &&
              !empty_.Take(loop_.Now())) {
     Abused(H2Abuse::kEmpty);
@@ -423,7 +433,7 @@ int H2Session::SendData(const uint8_t* header, size_t size, H2Stream& stream) {
     }
   }
   stream.output_left |= stream.out.empty();
-  control_.Return(kControlsPerData);
+  AllowControls(kControlsPerData);
   if (!stream.ListNode<H2Stream, H2CreditTag>::linked()) credited_.PushBack(stream);
   return 0;
 }

@@ -45,7 +45,6 @@ class TokenBucket {
       : tokens_(burst), burst_(burst), per_second_(per_second) {}
   // False: there is none left.
   [[nodiscard]] bool Take(TimePoint now);
-  void Return(uint32_t count) { tokens_ = tokens_ + count < burst_ ? tokens_ + count : burst_; }
 
  private:
   uint32_t tokens_;
@@ -213,6 +212,7 @@ class H2Session {
   [[nodiscard]] H2Stream* Find(int32_t id);
   void CountFrame(const nghttp2_frame_hd& header);
   void CountData(const nghttp2_frame& frame);
+  void AllowControls(uint32_t count);
   [[nodiscard]] uint32_t CheckFrame(const nghttp2_frame_hd& header);
   void NoteLargestWindow();
   void OnSettings(const nghttp2_settings& settings);
@@ -246,6 +246,7 @@ class H2Session {
   int32_t last_id_ = 0;
   int32_t largest_window_ = 0;  // of the streams, before the SETTINGS that are being received
   int64_t peer_window_ = 65535;
+  uint32_t allowed_controls_ = 0;  // before control_ is asked
   H2SkippedIds skipped_;
   TokenBucket resets_;
   TokenBucket control_;
