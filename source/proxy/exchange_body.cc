@@ -310,6 +310,8 @@ http::Error Exchange::IdleError() const {
 void Exchange::OnTimer() {
   if (phase_ == Phase::kIdle || phase_ == Phase::kDone) return;
   const TimePoint now = loop_.Now();
+  // The origin has done its part; what the client takes is bounded by idleness.
+  if (attempt_.state() == Attempt::State::kEnded || down_.done) deadline_ = kNever;
   if (now >= deadline_) {
     pending_error_ = http::Error::Upstream(What::kUpstreamTimeout);
   } else if (idle_timeout_ != kNoTimeout && now - last_activity_ >= idle_timeout_) {

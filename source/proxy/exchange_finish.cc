@@ -54,6 +54,16 @@ Exchange::Outcome Exchange::StartReply(const LocalReply& reply, std::string_view
   if (code_.empty()) code_ = reply.code;
   EndAttempt();
   if (downstream_ == nullptr) return Next(Phase::kFinish);
+  if (response_out_ && !down_.done && !tunnel_ && request_.version == http::Version::kHttp2 &&
+      IsGrpcRequest(request_)) {
+    // A status for the call, where a reset would tell the client nothing.
+    response_trailers_.Reset();
+    WriteGrpcStatus(reply, response_trailers_);
+    down_.done = true;
+    deadline_ = kNever;
+    downstream_->SendTrailers(response_trailers_);
+    return Next(Phase::kSendResponse);
+  }
   if (response_out_ || replying_) {
     downstream_->Abort();
     downstream_ = nullptr;

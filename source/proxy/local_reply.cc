@@ -133,13 +133,17 @@ void WriteGrpcReply(const LocalReply& reply, http::ResponseHead& response) {
   response.status = 200;
   response.body = http::BodyKind::kNone;
   headers.SetLiteral(Name::kContentType, "application/grpc");
+  WriteGrpcStatus(reply, headers);
+}
+
+}  // namespace
+
+void WriteGrpcStatus(const LocalReply& reply, http::HeaderMap& headers) {
   SetNumber(headers, Name::kGrpcStatus, static_cast<uint64_t>(reply.grpc_status));
   headers.Set(
       Name::kGrpcMessage,
       http::EncodeGrpcMessage(reply.detail.empty() ? reply.title : reply.detail, headers.arena()));
 }
-
-}  // namespace
 
 // The one table. Close: see Closing(); Retry-After: see Later().
 LocalReply ReplyForError(Error error) {

@@ -45,6 +45,9 @@ struct LocalReply {
 // The request's content-type is application/grpc, application/grpc+proto, ... (not grpc-web).
 [[nodiscard]] bool IsGrpcRequest(const http::RequestHead& request);
 
+// grpc-status and grpc-message: of a head, or of the trailers of a response that has begun.
+void WriteGrpcStatus(const LocalReply& reply, http::HeaderMap& headers);
+
 struct LocalReplyRequest {
   const http::RequestHead* head = nullptr;  // null: not even the head came
   std::string_view trace_id;
