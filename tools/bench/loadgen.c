@@ -15,10 +15,10 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
-#include <time.h>
 
 #include "common.h"
 #include "histogram.h"
+#include "requests.h"
 
 enum { kBufferSize = 256 << 10, kPeek = 4096, kErrorLimit = 1000, kWindow = 64 };
 static const int64_t kSecond = 1000000000;
@@ -47,7 +47,9 @@ static struct options {
   bool new_connection;
 } options = {.connections = 64, .seconds = 1e9, .requests = UINT64_MAX, .headers = "few"};
 
-static struct { uint64_t answered, errors, reconnects, sent, bytes; } count;
+static struct {
+  uint64_t answered, errors, reconnects, sent, bytes;
+} count;
 static struct histogram latency;
 static const char* first_error;
 static int epoll;
@@ -61,31 +63,11 @@ static int64_t* due_ring;  // open loop: requests that found no connection
 static size_t due_head, due_count;
 enum { kDueLimit = 1 << 20 };
 
-static int64_t clock_now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec * kSecond + t.tv_nsec;
-}
-
 static void make_request(void) {
-  static const char kBrowser[] =
-      "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:115.0) Gecko/20100101 Firefox/115.0\r\n"
-      "Accept: "
-      "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8\r\n"
-      "Accept-Language: en-US,en;q=0.8,de-DE;q=0.5,de;q=0.3\r\n"
-      "Accept-Encoding: gzip, deflate, br\r\n"
-      "Referer: https://shop.example/products/overview?page=3&sort=price\r\n"
-      "Cookie: session=4f1c9d0a7be24c55a1e6d3b84f1c9d0a7be24c55; theme=dark; "
-      "consent=analytics%3Dno; "
-      "_ga=GA1.2.1234567890.1700000000\r\n"
-      "Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: same-origin\r\n"
-      "Cache-Control: no-cache\r\nPragma: no-cache\r\n";
-  static const char kFew[] = "User-Agent: bench\r\nAccept: */*\r\n";
   request = malloc(4096 + options.post);
   char* p = request;
   p += sprintf(p, "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%s", options.post > 0 ? "POST" : "GET",
-               options.answer->path, options.port,
-               strcmp(options.headers, "browser") == 0 ? kBrowser : kFew);
+               options.answer->path, options.port, header_lines(options.headers));
   if (options.new_connection) p += sprintf(p, "Connection: close\r\n");
   if (options.post > 0) {
     p += sprintf(p, "Content-Type: application/octet-stream\r\nContent-Length: %zu\r\n",
@@ -417,9 +399,8 @@ static void parse_options(int argc, char** argv) {
         usage();
     }
   }
-  bool known_headers =
-      strcmp(options.headers, "few") == 0 || strcmp(options.headers, "browser") == 0;
-  if (options.port == 0 || options.answer == NULL || options.connections < 1 || !known_headers)
+  if (options.port == 0 || options.answer == NULL || options.connections < 1 ||
+      header_lines(options.headers) == NULL)
     usage();
 }
 

@@ -29,15 +29,16 @@ class Bench:
         self.programs = programs_by_peer
         self.rounds, self.seconds, self.warmup = rounds, seconds, warmup
         self.progress = progress
-        self.generators = {"loadgen": programs.compile_program("loadgen")}
-        self.origin_port = processes.free_port()
-        self.origin = group.start([programs.compile_program("origin"), str(self.origin_port)],
-                                  LOAD_CORE)
-        self.origin.wait_until_listening(self.origin_port, 5)
+        self.origins = {}
 
     def run(self, scenario, names):
         """{peer: [sample, ...]} of the peers that serve the scenario."""
         names = [n for n in names if scenario.front in peers.PEERS[n].fronts]
+        try:
+            programs.generator(scenario.generator)
+        except Failure as failure:
+            self.progress(f"  {scenario.name}: failed: {failure}")
+            return {name: [{"failed": str(failure)}] for name in names}
         if scenario.kind in ("throughput", "latency"):
             return self._interleaved(scenario, names)
         measure = {"idle": self._idle, "instructions": self._instructions,
@@ -52,7 +53,7 @@ class Bench:
     def _interleaved(self, scenario, names):
         samples = {name: [] for name in names}
         with contextlib.ExitStack() as stack:
-            proxies = {n: stack.enter_context(self._proxy(n)) for n in names}
+            proxies = {n: stack.enter_context(self._proxy(scenario, n)) for n in names}
             saturation = {n: self._load(scenario, p.port, self.warmup)["rps"]
                           for n, p in proxies.items()}
             extra = ()
@@ -66,7 +67,7 @@ class Bench:
         return samples
 
     def _sample(self, scenario, proxy, extra):
-        watched = {"proxy": proxy.process, "origin": self.origin}
+        watched = {"proxy": proxy.process, "origin": self._origin(scenario).process}
         before = {who: process.cpu() for who, process in watched.items()}
         busy = processes.machine_cpu()
         started = time.monotonic()
@@ -95,9 +96,10 @@ class Bench:
     # Memory.
 
     def _idle(self, scenario, name):
-        connections = int(scenario.load[scenario.load.index("--idle") + 1])
-        plain = scenario.load[:scenario.load.index("--idle")]
-        with self._proxy(name) as proxy:
+        at = scenario.load.index("--idle")
+        connections = int(scenario.load[at + 1])
+        plain = scenario.load[:at] + scenario.load[at + 2:]
+        with self._proxy(scenario, name) as proxy:
             self._load(scenario, proxy.port, None, ("--requests", "5000"), load=plain)
             time.sleep(0.3)
             before = proxy.process.memory_kib()
@@ -164,7 +166,7 @@ class Bench:
         return {"syscalls": sum(per_call.values()), "calls": per_call, "errors": 0}
 
     def _traced(self, scenario, name, tracer, requests, to_children):
-        with self._proxy(name, tracer, to_children) as proxy:
+        with self._proxy(scenario, name, tracer, to_children) as proxy:
             self._load(scenario, proxy.port, None, ("--requests", str(requests)))
 
     # Parts.
@@ -172,20 +174,32 @@ class Bench:
     def _file(self, name):
         return os.path.join(self.group.directory, name)
 
+    def _origin(self, scenario):
+        """The origin of the scenario, started when one needs it."""
+        name = "h2origin" if scenario.front == "grpc" else "origin"
+        if name not in self.origins:
+            port = processes.free_port()
+            process = self.group.start([programs.compile_program(name), str(port)], LOAD_CORE)
+            process.wait_until_listening(port, 5)
+            self.origins[name] = _Server(process, port)
+        return self.origins[name]
+
     @contextlib.contextmanager
-    def _proxy(self, name, tracer=(), to_children=False):
+    def _proxy(self, scenario, name, tracer=(), to_children=False):
+        origin_port = self._origin(scenario).port
         port = processes.free_port()
-        argv = peers.command_line(name, self.programs[name], port, self.origin_port,
-                                  self.group.directory, single_process=bool(tracer))
+        argv = peers.command_line(name, self.programs[name], port, origin_port,
+                                  self.group.directory, front=scenario.front,
+                                  single_process=bool(tracer))
         process = self.group.start([*tracer, *argv], PROXY_CORE)
         try:
             process.wait_until_listening(port, 60 if tracer else 10)
-            yield _Proxy(process, port)
+            yield _Server(process, port)
         finally:
             self.group.stop(process, to_children=to_children, seconds=20 if tracer else 5)
 
     def _generator(self, scenario, port, load, extra):
-        return [self.generators[scenario.generator], "--port", str(port), *load, *extra]
+        return [*programs.generator(scenario.generator), "--port", str(port), *load, *extra]
 
     def _load(self, scenario, port, seconds, extra=(), load=None):
         """Runs the generator to its end; its result with the CPU seconds that it used."""
@@ -200,7 +214,7 @@ class Bench:
         if not out:
             raise Failure(f"the generator gave no result: {process.log_tail()}")
         result = json.loads(out)
-        result["generator_cpu"] = usage
+        result.setdefault("generator_cpu", usage)
         if result["requests"] == 0:
             raise Failure(f"no request was answered: {result['first_error']}")
         return result
@@ -218,7 +232,7 @@ class Bench:
         return sample
 
 
-class _Proxy:
+class _Server:
     def __init__(self, process, port):
         self.process, self.port = process, port
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 
 from . import programs
+from .processes import Failure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +18,9 @@ class Peer:
     # Command line; {config} is the filled-in template, {port} and {origin_port} are numbers.
     command: tuple
     template: str = ""
-    # Protocols that its clients may speak to it in our template (a scenario names one).
-    fronts: tuple = ("h1",)
+    # What its template can be filled in for (a scenario names one): protocols of its clients, and
+    # `grpc`, which is HTTP/2 without TLS on both sides. Origins speak HTTP/1.1 otherwise.
+    fronts: tuple = ("h1", "tls", "h2c", "h2tls", "grpc")
     # Ratios are formed to the best of the peers that are `rivals`; the lower bound is none.
     rival: bool = True
     version: tuple = ()
@@ -32,8 +34,10 @@ PEERS = {peer.name: peer for peer in (
     Peer("haproxy", ("haproxy", "-db", "-f", "{config}"), "haproxy.conf",
          version=("haproxy", "-v")),
     Peer("nghttpx", ("nghttpx", "--conf={config}"), "nghttpx.conf", version=("nghttpx", "-v")),
-    Peer("h2o", ("h2o", "-m", "worker", "-c", "{config}"), "h2o.conf", version=("h2o", "-v")),
-    Peer("forwarder", ("{forwarder}", "{port}", "{origin_port}"), rival=False),
+    Peer("h2o", ("h2o", "-m", "worker", "-c", "{config}"), "h2o.conf",
+         fronts=("h1", "tls", "h2c", "h2tls"), version=("h2o", "-v")),
+    Peer("forwarder", ("{forwarder}", "{port}", "{origin_port}"), fronts=("h1",),
+         rival=False),
 )}
 
 
@@ -57,19 +61,54 @@ def available(names, gatehouse_path):
     return found, skipped
 
 
-def command_line(name, program, port, origin_port, directory, single_process=False):
+def keep_front(text, front):
+    """A template without the lines between `#if` and `#end` that are for other fronts."""
+    kept, wanted = [], True
+    for line in text.splitlines(keepends=True):
+        if line.startswith("#if "):
+            wanted = front in line.split()[1:]
+        elif line.startswith("#end"):
+            wanted = True
+        elif wanted:
+            kept.append(line)
+    return "".join(kept)
+
+
+def make_certificate(directory):
+    """Makes cert.pem, key.pem and both in pair.pem: self-signed, ECDSA on P-256."""
+    names = {name: os.path.join(directory, name) for name in ("cert.pem", "key.pem", "pair.pem")}
+    if os.path.exists(names["pair.pem"]):
+        return
+    done = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "30", "-subj", "/CN=bench.example", "-addext",
+         "subjectAltName=DNS:bench.example,IP:127.0.0.1", "-keyout", names["key.pem"], "-out",
+         names["cert.pem"]], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failure(f"openssl made no certificate: {done.stderr[-300:]}")
+    with open(names["pair.pem"], "w") as out:
+        for name in ("cert.pem", "key.pem"):
+            with open(names[name]) as f:
+                out.write(f.read())
+
+
+def command_line(name, program, port, origin_port, directory, front="h1", single_process=False):
     """Fills in the peer's template; returns the argv that runs it in the foreground."""
     peer = PEERS[name]
     home = os.path.join(directory, f"{name}-{port}")
     os.makedirs(home, exist_ok=True)
     config = os.path.join(home, peer.template or "none")
     if peer.template:
-        values = {"PORT": port, "ORIGIN_PORT": origin_port, "DIR": home,
+        if front in ("tls", "h2tls"):
+            make_certificate(directory)
+        values = {"CERT": os.path.join(directory, "cert.pem"),
+                  "KEY": os.path.join(directory, "key.pem"),
+                  "PEM": os.path.join(directory, "pair.pem"), "PORT": port, "ORIGIN_PORT": origin_port, "DIR": home,
                   "USER": getpass.getuser(),
                   "FILE_LIMIT": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
                   "NGINX_MASTER": "off" if single_process else "on"}
         with open(os.path.join(programs.HERE, "peers", peer.template)) as f:
-            text = f.read().replace("@NAME@", "A word between at signs")
+            text = keep_front(f.read(), front).replace("@NAME@", "A word between at signs")
         text = re.sub(r"@([A-Z_]+)@", lambda match: str(values[match.group(1)]), text)
         with open(config, "w") as f:
             f.write(text)

@@ -1,15 +1,17 @@
-"""The programs of a benchmark: our own three are compiled here, the gateway by Bazel."""
+"""The programs of a benchmark: our own are compiled here, the gateway by Bazel."""
 
 import hashlib
 import os
 import shutil
 import subprocess
+import sys
 
 from .processes import Failure
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROOT = os.path.dirname(os.path.dirname(HERE))
-_HEADERS = ("common.h", "histogram.h")
+_HEADERS = ("common.h", "h2frames.h", "histogram.h", "requests.h")
+_LIBRARIES = {"tlsload": ("-lssl", "-lcrypto")}
 _FLAGS = ("-O2", "-std=gnu11", "-Wall", "-Wextra")
 
 
@@ -34,12 +36,23 @@ def compile_program(name):
         raise Failure("no C compiler: install gcc or clang")
     os.makedirs(folder, exist_ok=True)
     temporary = f"{target}.{os.getpid()}"
-    done = subprocess.run([compiler, *_FLAGS, "-o", temporary, sources[0], "-lm"],
+    done = subprocess.run([compiler, *_FLAGS, "-o", temporary, sources[0], "-lm",
+                           *_LIBRARIES.get(name, ())],
                           capture_output=True, text=True)
     if done.returncode != 0:
-        raise Failure(f"{name}.c does not compile:\n{done.stderr}")
+        raise Failure(f"{name}.c does not compile (tools/setup --bench installs what it needs):\n"
+                      f"{done.stderr}")
     os.rename(temporary, target)
     return target
+
+
+def generator(name):
+    """The words before the arguments of a load generator. All take them and answer as loadgen."""
+    if name == "h2load":
+        if shutil.which("h2load") is None:
+            raise Failure("h2load is not installed")
+        return [sys.executable, os.path.join(HERE, "lib", "h2load.py")]
+    return [compile_program(name)]
 
 
 def find_gatehouse(path):

@@ -37,7 +37,7 @@ def _cells(scenario, name, rows, best, bound):
         if scenario.kind == "latency":
             cells.append(_number(spread(rows, "cpu_us")[0], 1))
         cells.append(f"{user:.1f} + {system:.1f}")
-        cells += [_number(spread(rows, key)[0], digits)
+        cells += [_number(spread(rows, key)[0], digits) if spread(rows, key) else "-"
                   for key, digits in (("rps", 0), ("p50_us", 0), ("p99_us", 0), ("memory_mib", 1))
                   if key != figure.key]
     elif scenario.kind == "idle":

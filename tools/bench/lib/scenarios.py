@@ -1,5 +1,4 @@
-"""What is measured: a table. A scenario of a new protocol is a row with another `front` (and, when
-loadgen does not speak it, another `generator`); peers that do not serve that front are skipped."""
+"""What is measured: a table. Peers that do not serve a scenario's `front` are skipped."""
 
 import dataclasses
 
@@ -11,7 +10,7 @@ class Scenario:
     kind: str              # which function of measure.py measures it, a key of FIGURES
     load: tuple            # arguments of the generator
     front: str = "h1"
-    generator: str = "loadgen"
+    generator: str = "loadgen"  # a program of programs.generator()
     target: str = ""       # what the gateway is to reach, and the goal after that
 
 
@@ -33,6 +32,19 @@ FIGURES = {
 
 _SMALL = ("--path", "/small")
 _JSON = ("--path", "/json", "--headers", "browser")
+_NEW = _SMALL + ("--connections", "16", "--new-connection")
+_IDLE = _SMALL + ("--idle", "10000")
+_GRPC = ("--grpc",)
+_OVER_TLS = ("--tls",)
+
+
+def _tls(name, title, kind, load, target="", front="tls"):
+    return Scenario(name, title, kind, load, front, "tlsload", target)
+
+
+def _h2(name, title, kind, load, target="", front="h2c"):
+    return Scenario(name, title, kind, load, front, "h2load", target)
+
 
 SCENARIOS = {s.name: s for s in (
     Scenario("h1_small", "GET, 200-byte answer, 64 keep-alive connections", "throughput", _SMALL,
@@ -55,6 +67,40 @@ SCENARIOS = {s.name: s for s in (
              "instructions", _SMALL, target="14 000, goal 9 000"),
     Scenario("h1_json_instructions", "user-space instructions of h1_json (callgrind)",
              "instructions", _JSON, target="26 000, goal 18 000"),
+    _tls("tls_small", "h1_small over TLS 1.3", "throughput", _SMALL, "ratio 1.0, goal 0.85"),
+    _tls("tls_json", "h1_json over TLS 1.3", "throughput", _JSON, "ratio 1.0, goal 0.85"),
+    _tls("tls_handshake_full", "a full TLS 1.3 handshake and one request, 16 at a time",
+         "throughput", _NEW, "ratio 1.3, goal 1.0"),
+    _tls("tls_handshake_resumed", "a resumed TLS 1.3 handshake and one request, 16 at a time",
+         "throughput", _NEW + ("--resume",), "goal 0.85"),
+    _h2("h2c_small", "h1_small over HTTP/2, 16 connections of 32 streams", "throughput", _SMALL,
+        "ratio 1.05, goal 0.85"),
+    _h2("h2c_json", "h1_json over HTTP/2, 16 connections of 32 streams", "throughput", _JSON,
+        "ratio 1.05, goal 0.85"),
+    _h2("h2tls_small", "h2c_small over TLS 1.3", "throughput", _SMALL + _OVER_TLS,
+        "ratio 1.05, goal 0.85", "h2tls"),
+    _h2("h2tls_json", "h2c_json over TLS 1.3", "throughput", _JSON + _OVER_TLS,
+        "ratio 1.05, goal 0.85", "h2tls"),
+    _h2("grpc_unary", "gRPC, HTTP/2 on both sides, 16 connections of 32 streams", "throughput",
+        _GRPC, "ratio 1.1, goal 0.9", "grpc"),
+    _tls("tls_idle", "memory per idle TLS connection, 10 000 of them", "idle", _IDLE,
+         "15 KiB, goal 8"),
+    _tls("h2c_idle", "memory per idle HTTP/2 connection, 10 000 of them", "idle",
+         _IDLE + ("--h2", "--plain"), front="h2c"),
+    _tls("h2tls_idle", "memory per idle HTTP/2 connection over TLS, 10 000 of them", "idle",
+         _IDLE + ("--h2",), front="h2tls"),
+    _h2("h2c_small_instructions", "user-space instructions of h2c_small (callgrind)",
+        "instructions", _SMALL),
+    _h2("h2tls_small_instructions", "user-space instructions of h2tls_small (callgrind)",
+        "instructions", _SMALL + _OVER_TLS, front="h2tls"),
+    _tls("tls_small_instructions", "user-space instructions of tls_small (callgrind)",
+         "instructions", _SMALL),
+    _h2("grpc_unary_instructions", "user-space instructions of grpc_unary (callgrind)",
+        "instructions", _GRPC, front="grpc"),
+    _h2("h2c_small_syscalls", "system calls of h2c_small (strace)", "syscalls", _SMALL),
+    _h2("h2tls_small_syscalls", "system calls of h2tls_small (strace)", "syscalls",
+        _SMALL + _OVER_TLS, front="h2tls"),
+    _tls("tls_small_syscalls", "system calls of tls_small (strace)", "syscalls", _SMALL),
     Scenario("h1_small_syscalls", "system calls of h1_small (strace)", "syscalls", _SMALL),
     Scenario("h1_json_syscalls", "system calls of h1_json (strace)", "syscalls", _JSON),
 )}
@@ -65,6 +111,9 @@ GROUPS = {
     "instructions": [s.name for s in SCENARIOS.values() if s.kind == "instructions"],
     "syscalls": [s.name for s in SCENARIOS.values() if s.kind == "syscalls"],
     "quick": ["h1_small", "h1_json"],
+    "h1": [s.name for s in SCENARIOS.values() if s.front == "h1"],
+    "tls": [s.name for s in SCENARIOS.values() if s.front == "tls"],
+    "h2": [s.name for s in SCENARIOS.values() if s.front in ("h2c", "h2tls", "grpc")],
 }
 
 
