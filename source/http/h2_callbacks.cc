@@ -61,9 +61,10 @@ const nghttp2_session_callbacks* H2Callbacks::Table() {
           return SessionOf(self).OnBeginHeaders(*frame);
         });
     nghttp2_session_callbacks_set_on_header_callback2(
-        made,
-        [](nghttp2_session*, const nghttp2_frame*, nghttp2_rcbuf* name, nghttp2_rcbuf* value,
-           uint8_t, void* self) { return SessionOf(self).OnHeader(TextOf(name), TextOf(value)); });
+        made, [](nghttp2_session*, const nghttp2_frame*, nghttp2_rcbuf* name, nghttp2_rcbuf* value,
+                 uint8_t flags, void* self) {
+          return SessionOf(self).OnHeader(TextOf(name), TextOf(value), flags);
+        });
     // A field that breaks a rule makes the message malformed (RFC 9113, section 8.1.1); without
     // this it would be left out.
     nghttp2_session_callbacks_set_on_invalid_header_callback2(
@@ -252,7 +253,7 @@ int H2Session::OnBeginHeaders(const nghttp2_frame& frame) {
   return 0;
 }
 
-int H2Session::OnHeader(std::string_view name, std::string_view value) {
+int H2Session::OnHeader(std::string_view name, std::string_view value, uint8_t flags) {
   if (block_ == nullptr || terminated_) return 0;
   H2Stream& stream = *block_;
   // RFC 9113, section 6.5.2: what a field counts.
@@ -267,11 +268,11 @@ int H2Session::OnHeader(std::string_view name, std::string_view value) {
     return 0;
   }
   if (stream.in_trailers) {
-    AddTrailerField(*stream.trailers, name, value);
+    AddTrailerField(*stream.trailers, name, value, flags);
   } else if (server()) {
-    AddRequestField(stream, name, value, settings_.underscores);
+    AddRequestField(stream, name, value, flags, settings_.underscores);
   } else {
-    AddResponseField(stream, name, value);
+    AddResponseField(stream, name, value, flags);
   }
   return 0;
 }

@@ -31,6 +31,20 @@ constexpr NameSet kNotFromRequest({
     Name::kExpect,
 });
 
+// Of these hardly a value comes twice. In the HPACK table they would only take the places of fields
+// that do.
+constexpr NameSet kNotForTheTable({
+    Name::kXRequestId,
+    Name::kXCorrelationId,
+    Name::kXTraceId,
+    Name::kTraceparent,
+    Name::kB3,
+    Name::kXB3Traceid,
+    Name::kXB3Spanid,
+    Name::kIdempotencyKey,
+    Name::kServerTiming,
+});
+
 constexpr std::array<char, 3000> MakeStatusTexts() {
   std::array<char, 3000> texts{};
   for (size_t i = 0; i < 1000; ++i) {
@@ -55,9 +69,14 @@ nghttp2_nv Named(std::string_view name, std::string_view value) {
 }
 
 nghttp2_nv FieldOf(const HeaderEntry& entry) {
+  // A peer that says "never indexed" says it to all who pass the field on (RFC 7541,
+  // section 6.2.3).
+  uint8_t flags = entry.flags & NGHTTP2_NV_FLAG_NO_INDEX;
+  if (kNotForTheTable.Has(entry.id)) flags = NGHTTP2_NV_FLAG_NO_INDEX;
   // Known names are lower case and static; nghttp2 makes the others lower case in its copy.
-  if (entry.id != Name::kUnknown) return Named(NameText(entry.id), entry.value_view());
-  return Field(entry.name_view(), entry.value_view());
+  if (entry.id == Name::kUnknown) return Field(entry.name_view(), entry.value_view(), flags);
+  flags |= NGHTTP2_NV_FLAG_NO_COPY_NAME;
+  return Field(NameText(entry.id), entry.value_view(), flags);
 }
 
 std::string_view NumberText(uint64_t number, Arena& arena) {
@@ -67,13 +86,14 @@ std::string_view NumberText(uint64_t number, Arena& arena) {
 }
 
 // Copies a field that nghttp2 has checked.
-void AddField(HeaderMap& headers, Name id, std::string_view name, std::string_view value) {
+void AddField(HeaderMap& headers, Name id, std::string_view name, std::string_view value,
+              uint8_t flags) {
   Arena& arena = headers.arena();
   const bool known = id != Name::kUnknown;
   const std::string_view name_text = known ? NameText(id) : arena.Copy(name);
   const std::string_view value_text = arena.Copy(value);
   headers.Adopt({name_text.data(), value_text.data(), static_cast<uint32_t>(value_text.size()),
-                 static_cast<uint16_t>(name_text.size()), id, 0});
+                 static_cast<uint16_t>(name_text.size()), id, flags});
 }
 
 // nghttp2 lets no sign, space or overflow through.
@@ -169,7 +189,7 @@ bool IsGrpc(const HeaderMap& headers) {
 
 }  // namespace
 
-void AddRequestField(H2Stream& stream, std::string_view name, std::string_view value,
+void AddRequestField(H2Stream& stream, std::string_view name, std::string_view value, uint8_t flags,
                      UnderscorePolicy underscores) {
   if (name[0] == ':') {
     AddPseudoField(stream, name, value);
@@ -206,7 +226,7 @@ void AddRequestField(H2Stream& stream, std::string_view name, std::string_view v
       break;
   }
   if (head.headers.empty()) head.headers.Reserve(HeaderMap::kInitialCapacity);
-  AddField(head.headers, id, name, value);
+  AddField(head.headers, id, name, value, flags);
 }
 
 Error FinishRequest(H2Stream& stream, bool end, const H1Limits& limits, bool secure) {
@@ -230,7 +250,8 @@ Error FinishRequest(H2Stream& stream, bool end, const H1Limits& limits, bool sec
   return {};
 }
 
-void AddResponseField(H2Stream& stream, std::string_view name, std::string_view value) {
+void AddResponseField(H2Stream& stream, std::string_view name, std::string_view value,
+                      uint8_t flags) {
   ResponseHead& head = *stream.response;
   if (name[0] == ':') {
     // Three digits, as nghttp2 has seen to.
@@ -242,7 +263,7 @@ void AddResponseField(H2Stream& stream, std::string_view name, std::string_view 
     head.has_content_length = true;
     head.content_length = ParseLength(value);
   }
-  AddField(head.headers, id, name, value);
+  AddField(head.headers, id, name, value, flags);
 }
 
 void FinishResponse(H2Stream& stream, bool end) {
@@ -256,9 +277,10 @@ void FinishResponse(H2Stream& stream, bool end) {
   }
 }
 
-void AddTrailerField(HeaderMap& trailers, std::string_view name, std::string_view value) {
+void AddTrailerField(HeaderMap& trailers, std::string_view name, std::string_view value,
+                     uint8_t flags) {
   if (name[0] == ':') return;
-  AddField(trailers, FindName(name), name, value);
+  AddField(trailers, FindName(name), name, value, flags);
 }
 
 nghttp2_nv StatusField(uint16_t status) {

@@ -4,12 +4,13 @@
 //
 // Functions of a stream and its arena; request path.
 //
-//   AddRequestField(stream, name, value, underscores);           // for each field of the block
+//   AddRequestField(stream, name, value, flags, underscores);    // for each field of the block
 //   if (Error error = FinishRequest(stream, end, limits)) ...
 //   H2Fields fields = ResponseFields(head, framing, date);
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include <nghttp2/nghttp2.h>
@@ -25,15 +26,18 @@ struct H2Fields {
   size_t count;
 };
 
-void AddRequestField(H2Stream& stream, std::string_view name, std::string_view value,
+// `flags`: nghttp2's, of the field.
+void AddRequestField(H2Stream& stream, std::string_view name, std::string_view value, uint8_t flags,
                      UnderscorePolicy underscores);
 // The block has ended. The head is complete, or this is why not.
 [[nodiscard]] Error FinishRequest(H2Stream& stream, bool end, const H1Limits& limits, bool secure);
 
-void AddResponseField(H2Stream& stream, std::string_view name, std::string_view value);
+void AddResponseField(H2Stream& stream, std::string_view name, std::string_view value,
+                      uint8_t flags);
 void FinishResponse(H2Stream& stream, bool end);
 
-void AddTrailerField(HeaderMap& trailers, std::string_view name, std::string_view value);
+void AddTrailerField(HeaderMap& trailers, std::string_view name, std::string_view value,
+                     uint8_t flags);
 
 // ":status" of 100 to 599; static text.
 [[nodiscard]] nghttp2_nv StatusField(uint16_t status);

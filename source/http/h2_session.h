@@ -197,7 +197,7 @@ class H2Session {
   // h2_callbacks.cc: what nghttp2 says.
   int OnBeginFrame(const nghttp2_frame_hd& header);
   int OnBeginHeaders(const nghttp2_frame& frame);
-  int OnHeader(std::string_view name, std::string_view value);
+  int OnHeader(std::string_view name, std::string_view value, uint8_t flags);
   void OnInvalidHeader(const nghttp2_frame& frame);
   void Malformed(H2Stream& stream);
   int OnFrame(const nghttp2_frame& frame);
