@@ -16,10 +16,12 @@ import hashlib
 import os
 import socket
 import struct
+import threading
 
 from h2_origin import H2Origin
-from h2_wire import CANCEL, H2Client, continuation, data, rst_stream
-from http_peers import Client, Closed, Origin, chunk
+from h2_wire import CANCEL, REFUSED_STREAM, H2Client, continuation, data, rst_stream
+from harness import wait_until
+from http_peers import PATIENCE, Client, Closed, Origin, chunk
 
 
 class Reply:
@@ -86,6 +88,7 @@ class H1Caller(Caller):
     def __init__(self, address, tls=None, server_name="a.example", receive_buffer=None, connection=None):
         if tls:
             tls.set_alpn_protocols(["http/1.1"])
+        self.leaves = False
         self.wire = connection or Client(address, tls=tls, server_name=server_name, receive_buffer=receive_buffer)
 
     def begin(self, path="/", method="GET", *, fields=(), length=0, end=True, authority="a.example"):
@@ -213,7 +216,11 @@ class H1Call:
         except (Closed, OSError):
             self._reply = self._reply or Reply()
             self._reply.broken = True
+        self.caller.leaves = self._reply["connection"] == "close"
         return self._reply
+
+    def not_processed(self):
+        return False
 
     def abort(self):
         self.wire.reset()
@@ -226,6 +233,10 @@ class H2Caller(Caller):
         self.wire = H2Client(address, tls=tls, server_name=server_name, receive_buffer=receive_buffer, credit=credit,
                              **options)
         self.scheme = "https" if tls else "http"
+
+    @property
+    def leaves(self):
+        return bool(self.wire.goaways) or self.wire.closed
 
     def _open(self, fields, end):
         number = max(self.wire.streams, default=-1) + 2
@@ -321,8 +332,16 @@ class H2Call:
         self.wire.wait(lambda: self.state.over, "the end of the stream")
         return self._made()
 
+    def not_processed(self):
+        """The gateway has said that it did nothing about it."""
+        goaways = self.wire.goaways
+        return self.state.reset == REFUSED_STREAM or bool(goaways and self.number > goaways[-1][0])
+
     def abort(self):
         self.wire.send(rst_stream(self.number, CANCEL))
+
+    def __repr__(self):
+        return f"<{self.state}; {self.wire.story()}>"
 
 
 class H1Stream:
@@ -464,6 +483,96 @@ class H1Origin(Origin):
             self.script(stream)
             if connection.tunnel or connection.sock.fileno() < 0:
                 return
+
+
+class Traffic:
+    """Requests without a pause over `connections` connections until stop(), each answer checked.
+
+    Args:
+      connect: makes a Caller.
+      streams: requests at the same time on a connection of HTTP/2.
+      fresh: a connection for each round.
+      refused: who cannot connect has lost nothing and ends.
+
+    A connection is renewed when the gateway says so: by `Connection: close`, or by GOAWAY. A stream that a GOAWAY says
+    was not processed is asked again (RFC 9113, section 6.8). All else that ends one is a lost request.
+    """
+
+    def __init__(self, connect, connections=2, streams=1, fresh=False, refused=False, path="/"):
+        self.done = 0
+        self.again = 0
+        self.failures = []
+        self._connect = connect
+        self._streams = streams
+        self._fresh = fresh
+        self._refused = refused
+        self._path = path
+        self._ending = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(connections)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self):
+        caller, left = None, self._streams
+        while not self._ending.is_set():
+            try:
+                caller = caller or self._connect()
+            except ConnectionRefusedError as error:
+                if not self._refused:
+                    self.failures.append(f"connecting: {error!r}")
+                return
+            except (OSError, Closed, AssertionError) as error:
+                self.failures.append(f"connecting: {error!r}")
+                return
+            try:
+                left = self._round(caller, left)
+            except (OSError, Closed, AssertionError) as error:
+                self.failures.append(repr(error))
+                left = 0
+            if left or self._fresh or caller.leaves:
+                caller.close()
+                caller = None
+            left = left or self._streams
+        if caller:
+            caller.close()
+
+    def _round(self, caller, count):
+        """So many requests at once; how many of them were not processed."""
+        calls = [caller.begin(self._path, "POST", length=5, end=False) for _ in range(count)]
+        for call in calls:
+            call.write(b"hello", end=True)
+        refused = 0
+        for call in calls:
+            reply = call.reply()
+            if reply.broken and call.not_processed():
+                refused += 1
+            elif reply.broken or reply.status != 200 or reply.body != b"hello":
+                raise AssertionError(f"answered {reply}: {call}")
+        with self._lock:
+            self.done += count - refused
+            self.again += refused
+        return refused
+
+    def wait_for(self, count):
+        goal = self.done + count
+        wait_until(lambda: self.done >= goal or self.failures, f"{count} more requests")
+
+    def join(self):
+        """Until all have ended by themselves."""
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    def stop(self):
+        self._ending.set()
+        self.join()
+        return self.failures
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
 
 
 CALLERS = {"h1": H1Caller, "h2": H2Caller}
