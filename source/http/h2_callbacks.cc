@@ -228,6 +228,7 @@ void H2Session::CountData(const nghttp2_frame& frame) {
 
 int H2Session::OnBeginHeaders(const nghttp2_frame& frame) {
   block_ = nullptr;
+  if (frame.hd.type != NGHTTP2_HEADERS) Terminate(NGHTTP2_PROTOCOL_ERROR);  // nothing is pushed
   if (terminated_) return 0;
   H2Stream* stream = Find(frame.hd.stream_id);
   if (server() && frame.headers.cat == NGHTTP2_HCAT_REQUEST) {
@@ -254,7 +255,8 @@ int H2Session::OnBeginHeaders(const nghttp2_frame& frame) {
 }
 
 int H2Session::OnHeader(std::string_view name, std::string_view value, uint8_t flags) {
-  if (block_ == nullptr || terminated_) return 0;
+  // A block may come in many reads, and the exchange, whose memory the head lies in, end meanwhile.
+  if (block_ == nullptr || block_->receiver == nullptr || terminated_) return 0;
   H2Stream& stream = *block_;
   // RFC 9113, section 6.5.2: what a field counts.
   stream.block_bytes += static_cast<uint32_t>(name.size() + value.size() + 32);
@@ -445,19 +447,22 @@ void H2Session::OnFrameSent(const nghttp2_frame& frame) {
     case NGHTTP2_DATA: {
       H2Stream* stream = Find(frame.hd.stream_id);
       if (stream == nullptr) return;
-      if (frame.hd.type == NGHTTP2_HEADERS && stream->head_mark == 0) {
-        stream->head_mark = serialized_;
+      const bool end = (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+      if (frame.hd.type == NGHTTP2_HEADERS) {
+        NoteHeadSent(*stream, end);
+      } else if (end) {
+        MarkEnd(*stream);
       }
-      if ((frame.hd.flags & NGHTTP2_FLAG_END_STREAM) == 0) return;
-      MarkEnd(*stream);
+      if (!end) return;
       if (stream->reset_after_end && !stream->in_ended) Reset(*stream, NGHTTP2_NO_ERROR);
       return;
     }
     case NGHTTP2_RST_STREAM:
       // A client can make us send these, and throw work away, as well as send them itself.
-      if (server() && IsPeersFault(frame.rst_stream.error_code) && !errors_.Take(loop_.Now())) {
-        Abused(H2Abuse::kErrors);
-      }
+      if (!IsPeersFault(frame.rst_stream.error_code)) return;
+      if (server() && !errors_.Take(loop_.Now())) Abused(H2Abuse::kErrors);
+      // What nghttp2 found wrong without telling: a body of another length than was said.
+      if (H2Stream* stream = Find(frame.hd.stream_id)) Malformed(*stream);
       return;
     default:
       return;
@@ -468,6 +473,12 @@ void H2Session::OnFrameNotSent(const nghttp2_frame& frame) {
   if (frame.hd.type != NGHTTP2_HEADERS) return;
   H2Stream* stream = Find(frame.hd.stream_id);
   if (stream == nullptr || stream->closed) return;
+  if (frame.headers.cat == NGHTTP2_HCAT_REQUEST) {
+    // nghttp2 closes the stream. The origin does not know it, and must not hear of a reset.
+    stream->swallow = true;
+    stream->out.Clear();
+    return;
+  }
   // Too large for the peer, or the stream has just been closed, which is told by itself.
   Reset(*stream, NGHTTP2_INTERNAL_ERROR);
 }

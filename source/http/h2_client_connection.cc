@@ -124,7 +124,11 @@ void H2ClientConnection::Changed() {
     callbacks_.ready(owner_);
     return;
   }
-  if (session_.peer_goes_away() && !std::exchange(going_away_, true)) told_ = false;
+  // Or the numbers of its streams are used up.
+  const bool over =
+      session_.peer_goes_away() || !nghttp2_session_check_request_allowed(session_.raw());
+  if (over && !std::exchange(going_away_, true)) told_ = false;
+  if (std::exchange(told_max_, max_streams()) != max_streams()) told_ = false;
   if (ready_ && !std::exchange(told_, true)) callbacks_.changed(owner_);
 }
 
@@ -152,7 +156,7 @@ void H2ClientConnection::OnTimer() {
       ping_sent_ = now;
       session_.SendPing();
     }
-  } else if (session_.last_received() > ping_sent_) {
+  } else if (session_.last_received() >= ping_sent_) {
     ping_sent_ = kNever;
   } else if (now >= ping_sent_ + options_.ping_timeout) {
     session_.Close();

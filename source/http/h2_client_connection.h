@@ -64,6 +64,7 @@ class H2ClientConnection {
   H2Session session_;
   TimePoint ping_sent_ = kNever;
   uint32_t exchanges_ = 0;
+  uint32_t told_max_ = 0;  // streams
   bool ready_ = false;
   bool going_away_ = false;
   bool told_ = false;  // of a change in this turn

@@ -122,6 +122,9 @@ void H2ServerConnection::FinalGoaway() {
 // --- Time ---
 
 TimePoint H2ServerConnection::NextLook() const {
+  if (session_.terminated()) {
+    return session_.output_waits() ? window_start_ + kPaceWindow : kNever;
+  }
   TimePoint next = final_goaway_;
   if (!session_.peer_settings_came()) next = std::min(next, opened_ + common().header_timeout);
   const TimePoint block = session_.block_opened();
@@ -149,6 +152,11 @@ void H2ServerConnection::Watch() {
 void H2ServerConnection::OnTimer() {
   if (session_.closed()) return;
   const TimePoint now = loop_.Now();
+  if (session_.terminated()) {
+    if (session_.output_waits() && now >= window_start_ + kPaceWindow) CheckPace();
+    if (!session_.closed()) Watch();
+    return;
+  }
   const TimePoint block = session_.block_opened();
   const bool late_head =
       (!session_.peer_settings_came() && now >= opened_ + common().header_timeout) ||
@@ -183,7 +191,7 @@ void H2ServerConnection::CheckPing() {
     if (now < session_.last_received() + options_.ping_interval) return;
     ping_sent_ = now;
     session_.SendPing();
-  } else if (session_.last_received() > ping_sent_) {
+  } else if (session_.last_received() >= ping_sent_) {
     ping_sent_ = kNever;
   } else if (now >= ping_sent_ + options_.ping_timeout) {
     session_.Close();
@@ -227,7 +235,8 @@ bool H2ServerConnection::WindowHolds() {
 void H2ServerConnection::CheckStream(H2Stream& stream) {
   const TimePoint now = loop_.Now();
   const bool whole_window = now - stream.opened >= kPaceWindow;
-  const bool body_wanted = !stream.in_ended && !stream.unpaced && stream.head_done;
+  const bool body_wanted =
+      !stream.in_ended && !stream.unpaced && stream.head_done && !stream.failed;
   const bool late = body_wanted && common().request_timeout != kNoTimeout &&
                     now - stream.opened >= common().request_timeout;
   const bool slow_body =

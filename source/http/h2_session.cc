@@ -23,8 +23,8 @@ constexpr size_t kOutTargetWhenTight = size_t{32} * 1024;
 // Of one stream's message, not yet serialized.
 constexpr size_t kStreamHighWater = size_t{128} * 1024;
 constexpr size_t kStreamHighWaterWhenTight = size_t{16} * 1024;
-// A peer that does not read our answers is not heard any more either.
-constexpr size_t kMaxBacklog = size_t{512} * 1024;
+// Where the end of a header block is not known yet.
+constexpr uint64_t kMarkLater = UINT64_MAX;
 // Streams over the limit that are refused one by one; then the connection ends.
 constexpr uint32_t kStreamsOver = 1000;
 constexpr Duration kLingerTime = std::chrono::seconds(2);
@@ -124,7 +124,11 @@ void H2Session::OnReady(net::Ready ready) {
 }
 
 void H2Session::EndTurnWork() {
-  if (closed_) return;
+  if (closed_) {
+    DeliverReady();
+    FreeDone();
+    return;
+  }
   DeliverReady();
   Flush();
   if (!closed_ && std::exchange(want_process_, false)) Process();
@@ -141,8 +145,8 @@ void H2Session::Process() {
   net::IoStatus status = net::IoStatus::kOk;
   if (!in_.empty()) (void)Feed();
   while (!closed_ && transport_->may_read()) {
-    if (out_.bytes() > kMaxBacklog || budget == 0) {
-      want_process_ = budget == 0;
+    if (budget == 0) {
+      want_process_ = true;
       break;
     }
     const size_t before = in_.bytes();
@@ -224,9 +228,13 @@ void H2Session::Deliver(H2Stream& stream) {
     DropInput(stream);
     return;
   }
-  if (stream.failure) {
-    Fail(stream, stream.failure);
+  if (const Error failure = std::exchange(stream.failure, Error{})) {
+    Fail(stream, failure);
     FreeIfDone(stream);
+    return;
+  }
+  if (stream.failed) {
+    DropInput(stream);
     return;
   }
   // What follows an extended CONNECT is not of interest before it was answered.
@@ -255,7 +263,7 @@ void H2Session::Deliver(H2Stream& stream) {
 
 // Opens the peer's windows again for what has gone on.
 void H2Session::Consume(H2Stream& stream, size_t bytes) {
-  if (bytes == 0 || broken_) return;
+  if (bytes == 0 || broken_ || closed_) return;
   if (stream.closed) {
     nghttp2_session_consume_connection(session_, bytes);
   } else {
@@ -324,7 +332,24 @@ void H2Session::Pull() {
       out_.AppendCopy(frame, loop_.slabs());
     }
     serialized_ += static_cast<uint64_t>(size);
+    PlaceMarks();
   }
+}
+
+// nghttp2 tells of a frame before it hands its bytes over.
+void H2Session::PlaceMarks() {
+  H2Stream* stream = std::exchange(head_out_, nullptr);
+  if (stream == nullptr) return;
+  if (stream->head_mark == kMarkLater) stream->head_mark = serialized_;
+  if (stream->sent_mark == kMarkLater) stream->sent_mark = serialized_;
+}
+
+void H2Session::NoteHeadSent(H2Stream& stream, bool end) {
+  head_out_ = &stream;
+  if (stream.head_mark == 0) stream.head_mark = kMarkLater;
+  if (!end) return;
+  MarkEnd(stream);
+  stream.sent_mark = kMarkLater;
 }
 
 // nghttp2 ends the connection of a client that goes over the limit, with all that is under way. So
@@ -381,6 +406,7 @@ void H2Session::FreeIfDone(H2Stream& stream) {
   if (!stream.closed || stream.receiver != nullptr || stream.done) return;
   if (stream.ListNode<H2Stream, H2SentTag>::linked()) return;
   stream.done = true;
+  if (block_ == &stream) block_ = nullptr;
   stream.ListNode<H2Stream, H2CreditTag>::Unlink();
   stream.ListNode<H2Stream, H2ReadyTag>::Unlink();
   DropInput(stream);
@@ -491,7 +517,7 @@ void H2Session::SwallowedEnd(H2Stream& stream) {
 
 void H2Session::MarkEnd(H2Stream& stream) {
   stream.end_sent = true;
-  if (stream.end_told || stream.ListNode<H2Stream, H2SentTag>::linked()) return;
+  if (stream.end_told || closed_ || stream.ListNode<H2Stream, H2SentTag>::linked()) return;
   stream.sent_mark = serialized_;
   sent_.PushBack(stream);
 }
@@ -550,7 +576,11 @@ void H2Session::BecomeTunnel(H2Stream& stream) {
 void H2Session::Fail(H2Stream& stream, Error error) {
   Receiver* receiver = stream.receiver;
   if (receiver == nullptr) return;
-  if (!server() || error.what == Error::What::kClientAbort) stream.receiver = nullptr;
+  if (!server() || error.what == Error::What::kClientAbort) {
+    stream.receiver = nullptr;
+  } else if (std::exchange(stream.failed, true)) {
+    return;
+  }
   receiver->OnError(error);
 }
 
@@ -563,11 +593,18 @@ Error H2Session::LostError(const H2Stream& stream) const {
 
 // --- The end ---
 
+// A response that came to its end; its receiver takes it as it can, whatever becomes of the
+// connection.
+bool H2Session::IsWhole(const H2Stream& stream) const {
+  return !server() && stream.receiver != nullptr && stream.in_ended && !stream.in_told &&
+         !stream.malformed;
+}
+
 // One receiver's end may be the end of others, so the list is looked at from the start each time.
 void H2Session::FailAll() {
   H2Stream* stream = streams_.Front();
   while (stream != nullptr) {
-    if (stream->receiver == nullptr) {
+    if (stream->receiver == nullptr || IsWhole(*stream)) {
       stream = streams_.Next(*stream);
       continue;
     }
@@ -623,13 +660,19 @@ void H2Session::Close() {
   linger_.Cancel();
   in_.Clear();
   out_.Clear();
+  IntrusiveList<H2Stream, H2AllTag> whole;
   while (H2Stream* stream = streams_.PopFront()) {
-    stream->ListNode<H2Stream, H2ReadyTag>::Unlink();
     stream->ListNode<H2Stream, H2CreditTag>::Unlink();
     stream->ListNode<H2Stream, H2SentTag>::Unlink();
-    stream->in.Clear();
     stream->out.Clear();
-    stream->closed = stream->swallow = stream->done = true;
+    stream->closed = stream->swallow = true;
+    if (IsWhole(*stream)) {
+      whole.PushBack(*stream);
+      continue;
+    }
+    stream->ListNode<H2Stream, H2ReadyTag>::Unlink();
+    stream->in.Clear();
+    stream->done = true;
     --stream_count_;
     done_.PushBack(*stream);
     if (Receiver* receiver = std::exchange(stream->receiver, nullptr)) {
@@ -637,6 +680,7 @@ void H2Session::Close() {
     }
     side_.gone(self_, *stream);
   }
+  streams_.TakeAll(whole);
   side_.closed(self_);
 }
 

@@ -180,10 +180,13 @@ class H2Session {
   void Flush();
   void Pull();
   void TellCredit();
+  void PlaceMarks();
+  [[nodiscard]] bool IsWhole(const H2Stream& stream) const;
   void TellSent();
   void Resume(H2Stream& stream);
   void SwallowedEnd(H2Stream& stream);
   void MarkEnd(H2Stream& stream);
+  void NoteHeadSent(H2Stream& stream, bool end);
   void FreeIfDone(H2Stream& stream);
   void FreeDone();
   void DropInput(H2Stream& stream);
@@ -252,7 +255,8 @@ class H2Session {
   TokenBucket control_;
   TokenBucket empty_;
   TokenBucket errors_;
-  H2Stream* block_ = nullptr;  // whose header block is being received
+  H2Stream* block_ = nullptr;     // whose header block is being received
+  H2Stream* head_out_ = nullptr;  // whose header block is being sent
   bool in_process_ = false;
   bool want_process_ = false;
   bool block_open_ = false;

@@ -119,6 +119,7 @@ class H2Stream final : public Sender,
   bool closed = false;           // by nghttp2
   bool done = false;             // about to be freed
   bool malformed = false;        // the peer broke a rule on it
+  bool failed = false;           // server: the receiver was told of an error, and may still answer
   bool swallow = false;          // the stream was reset; what is sent goes nowhere
   bool reset_after_end = false;  // the rest of the request is of no interest
   bool counted = false;          // response_left is meaningful
