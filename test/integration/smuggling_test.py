@@ -26,9 +26,9 @@ class Refused(GatehouseTest):
     def setUp(self):
         self.target.forget()
 
-    def assert_refused(self, data, status=400):
+    def assert_refused(self, data, status=400, gateway=None):
         """Answered with `status` and closed; neither this nor what follows it came to the origin."""
-        with Client(self.shared.address) as client:
+        with Client((gateway or self.shared).address) as client:
             client.send(data + SECOND)
             response = client.response()
             self.assertEqual(response.status, status, (data, response))
@@ -143,8 +143,12 @@ class Refused(GatehouseTest):
         self.assert_all_refused([
             b"GET / HTTP/2.0\r\nHost: a\r\n\r\n",
             b"GET / HTTP/0.9\r\nHost: a\r\n\r\n",
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         ], 505)
+
+    def test_http2_where_it_is_not_spoken_is_505(self):
+        gateway = self.gateway(config([route("all", "/", "origin")], {"origin": self.target.address},
+                                      listener={"http2": {"disabled": True}}))
+        self.assert_refused(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, gateway)
 
     def test_hosts(self):
         self.assert_all_refused([
