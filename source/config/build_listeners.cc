@@ -271,6 +271,7 @@ void ListenerReader::ReadHeaders(const Field& field) {
       field.Below("via").Error(fmt::format("\"{}\" is not a name such as edge-1", headers.via()));
     }
     listener_->via = fmt::format("1.1 {}", headers.via());
+    listener_->via_http2 = fmt::format("2 {}", headers.via());
   }
   const Field remove = field.Below("remove_from_responses");
   for (int i = 0; i < headers.remove_from_responses_size(); ++i) {

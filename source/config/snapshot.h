@@ -139,6 +139,7 @@ struct Listener {
   http::PathOptions path;
   std::string server_header;                             // empty: the origin's passes
   std::string via;                                       // "1.1 name"; empty: none
+  std::string via_http2;                                 // "2 name": of messages received so
   std::vector<std::string> remove_from_responses;        // lower case
   std::shared_ptr<const observe::AccessLog> access_log;  // null: off
   std::vector<std::string> log_request_headers;          // lower case

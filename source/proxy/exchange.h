@@ -124,6 +124,10 @@ class Exchange final : public http::Receiver, public net::Buried {
   [[nodiscard]] route::Match FindRoute() const;
   [[nodiscard]] Outcome Act();
   void AddForwardingHeaders();
+  // Of a message that was received in that version (RFC 9110, section 7.6.3).
+  [[nodiscard]] const std::string& ViaFor(http::Version version) const {
+    return version == http::Version::kHttp2 ? config_->via_http2 : config_->via;
+  }
   [[nodiscard]] bool TakeClientAddress();
   void TakeScheme();
   [[nodiscard]] bool TakeMaxForwards();

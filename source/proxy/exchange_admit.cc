@@ -130,7 +130,7 @@ bool Exchange::TakeMaxForwards() {
 
 void Exchange::AddForwardingHeaders() {
   http::HeaderMap& headers = request_.headers;
-  if (!config_->via.empty()) headers.Append(Name::kVia, config_->via);
+  if (!config_->via.empty()) headers.Append(Name::kVia, ViaFor(request_.version));
   if (!context_.facts().peer_trusted) {
     // Nothing of the kind is left: StripUntrusted has seen to it.
     headers.SetMade(Name::kXForwardedFor, client_->ip_text);

@@ -128,7 +128,7 @@ bool Exchange::PrepareResponse() {
   }
   for (const std::string& name : config_->remove_from_responses) headers.Remove(name);
   if (!config_->server_header.empty()) headers.Set(Name::kServer, config_->server_header);
-  if (!config_->via.empty()) headers.Append(Name::kVia, config_->via);
+  if (!config_->via.empty()) headers.Append(Name::kVia, ViaFor(response_.version));
   if (!sticky_cookie_.empty()) {
     const config::StickyPolicy& sticky = route_->sticky;
     const auto seconds =
