@@ -169,6 +169,7 @@ class H2Connection:
         self.gone = False
         self.pings = 0
         self.begun = b""
+        self.deaf = False  # reads no more, and so answers nothing
         self._outgoing = b""
         self._waker, self._wakened = os.pipe()
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(
@@ -227,9 +228,9 @@ class H2Connection:
             if self._outgoing:
                 with contextlib.suppress(BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
                     self._outgoing = self._outgoing[self.sock.send(self._outgoing):]
-            if not self._receive():
+            if not self.deaf and not self._receive():
                 return
-            ready, _, _ = select.select([self.sock, self._waker], [self.sock] if self._outgoing else [], [])
+            ready, _, _ = select.select([self._waker] if self.deaf else [self.sock, self._waker], [self.sock] if self._outgoing else [], [])
             if self._waker in ready:
                 os.read(self._waker, 4096)
 
