@@ -1,12 +1,11 @@
 #include "source/upstream/grpc_call.h"
 
-#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <limits>
 #include <optional>
 
 #include <fmt/format.h>
-#include <nghttp2/nghttp2.h>
 
 #include "source/base/check.h"
 #include "source/upstream/upstreams.h"
@@ -48,20 +47,34 @@ GrpcStatus StatusOfHttp(uint16_t status) {
   }
 }
 
+// RFC 9113, section 7, by number.
+constexpr std::string_view kResetNames[] = {"NO_ERROR",
+                                            "PROTOCOL_ERROR",
+                                            "INTERNAL_ERROR",
+                                            "FLOW_CONTROL_ERROR",
+                                            "SETTINGS_TIMEOUT",
+                                            "STREAM_CLOSED",
+                                            "FRAME_SIZE_ERROR",
+                                            "REFUSED_STREAM",
+                                            "CANCEL",
+                                            "COMPRESSION_ERROR",
+                                            "CONNECT_ERROR",
+                                            "ENHANCE_YOUR_CALM",
+                                            "INADEQUATE_SECURITY",
+                                            "HTTP_1_1_REQUIRED"};
+
+std::string_view ResetName(uint32_t code) {
+  return code < std::size(kResetNames) ? kResetNames[code] : "of an unknown number";
+}
+
 // PROTOCOL-HTTP2.md, "Errors".
 GrpcStatus StatusOfReset(uint32_t code) {
-  switch (code) {
-    case NGHTTP2_REFUSED_STREAM:
-      return GrpcStatus::kUnavailable;
-    case NGHTTP2_CANCEL:
-      return GrpcStatus::kCancelled;
-    case NGHTTP2_ENHANCE_YOUR_CALM:
-      return GrpcStatus::kResourceExhausted;
-    case NGHTTP2_INADEQUATE_SECURITY:
-      return GrpcStatus::kPermissionDenied;
-    default:
-      return GrpcStatus::kInternal;
-  }
+  const std::string_view name = ResetName(code);
+  if (name == "REFUSED_STREAM") return GrpcStatus::kUnavailable;
+  if (name == "CANCEL") return GrpcStatus::kCancelled;
+  if (name == "ENHANCE_YOUR_CALM") return GrpcStatus::kResourceExhausted;
+  if (name == "INADEQUATE_SECURITY") return GrpcStatus::kPermissionDenied;
+  return GrpcStatus::kInternal;
 }
 
 GrpcStatus StatusOf(Error error, std::optional<uint32_t> reset_code) {
@@ -98,8 +111,7 @@ std::string WordsFor(Error error, std::optional<uint32_t> reset_code) {
       break;
   }
   if (!reset_code) return "the connection broke";
-  return fmt::format("the server reset the call with the HTTP/2 error {}",
-                     nghttp2_http2_strerror(*reset_code));
+  return fmt::format("the server reset the call with the HTTP/2 error {}", ResetName(*reset_code));
 }
 
 bool IsGrpcType(std::string_view type) {
@@ -132,7 +144,6 @@ GrpcCall::GrpcCall(Upstreams& upstreams, Arena& arena)
       head_(arena),
       response_(arena),
       trailers_(arena),
-      no_trailers_(arena),
       decoder_(0) {}
 
 // The lease gives up the stream, if there is one.
@@ -431,7 +442,8 @@ void GrpcCall::End(GrpcStatus code, std::string text, bool unprocessed,
   in_.Clear();
   out_.Clear();
   text_ = std::move(text);
-  reader_->OnDone({code, text_, unprocessed}, trailers != nullptr ? *trailers : no_trailers_);
+  if (trailers == nullptr) trailers_.Reset();  // some may have come
+  reader_->OnDone({code, text_, unprocessed}, trailers != nullptr ? *trailers : trailers_);
 }
 
 // Whom the words are about.

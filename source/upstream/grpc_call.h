@@ -150,7 +150,6 @@ class GrpcCall final : public http::Receiver {
   http::RequestHead head_;
   http::ResponseHead response_;
   http::HeaderMap trailers_;
-  http::HeaderMap no_trailers_;
   http::GrpcFrameDecoder decoder_;
   Chain in_;   // not decoded yet
   Chain out_;  // messages that wait for a connection

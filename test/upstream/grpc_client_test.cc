@@ -122,6 +122,33 @@ TEST_F(GrpcUnaryTest, ServerThatGoesAwayIsAskedOverAnotherConnection) {
   EXPECT_EQ(origin_->connections(), 2u);
 }
 
+TEST_F(GrpcUnaryTest, EndpointThatIsNotThereIsPassedOver) {
+  TcpOrigin gone;
+  gone.StopListening();
+  ClusterSpec spec = SpecOf(gone.port(), "pair");
+  spec.endpoints.push_back({"127.0.0.1", origin_->port(), 1});
+  const auto pair = Make(spec);
+  for (int i = 0; i < 4; ++i) {
+    TestUnary unary(*upstreams_);
+    GrpcRequest asked = Request();
+    asked.cluster = pair.get();
+    unary.Start(asked, "question");
+    Answer(Arrived(), Framed("answer"), "0");
+    ASSERT_TRUE(WaitFor(unary));
+    EXPECT_EQ(unary.answer, "answer") << unary.words;
+  }
+  EXPECT_GE(Value(pair->metrics().retries), 3u);  // each takes two turns from here on
+
+  const auto nobody = Make(SpecOf(gone.port(), "nobody"));
+  TestUnary unary(*upstreams_);
+  GrpcRequest asked = Request();
+  asked.cluster = nobody.get();
+  unary.Start(asked, "question");
+  ASSERT_TRUE(WaitFor(unary));
+  EXPECT_EQ(unary.code, GrpcStatus::kUnavailable);
+  EXPECT_EQ(Value(nobody->metrics().connects), 2u);
+}
+
 TEST_F(GrpcUnaryTest, WhatMayHaveBeenDoneIsNotDoneAgain) {
   TestUnary unary(*upstreams_);
   unary.Start(Request(), "question");
