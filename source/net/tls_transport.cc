@@ -23,6 +23,8 @@ namespace {
 // RFC 8446, section 5.1: plaintext of one record.
 constexpr size_t kMaxRecord = 16384;
 constexpr int kRecordHeader = 5;
+// A read of one slab: recv() instead of readv(). What it leaves comes with the next one.
+constexpr size_t kSmallRead = SlabPool::kDataBytes;
 // Ciphertext that waits for the socket, and one sendmsg() takes.
 constexpr size_t kMaxPending = size_t{64} * 1024;
 // Below this, a piece is joined with the next ones into one record.
@@ -167,7 +169,7 @@ void TlsTransport::Handshake() {
     Flush();
     if (result == 1) return Establish();
     if (SSL_get_error(ssl_.get(), result) != SSL_ERROR_WANT_READ) return Fail(result);
-    if (!FillOn(kMaxRecord)) return;
+    if (!FillOn(kSmallRead)) return;
   }
 }
 
@@ -216,7 +218,7 @@ void TlsTransport::LookForData() {
       tell_ = true;
       break;
     }
-    if (!FillOn(kMaxRecord)) break;
+    if (!FillOn(kSmallRead)) break;
   }
   ERR_clear_error();
   if (!out_.empty()) Flush();
@@ -293,7 +295,7 @@ IoStatus TlsTransport::Read(Chain& into, size_t limit) {
   if (ended_) return ReadBeyondEnd();
   IoStatus status = Decrypt(into, limit);
   // A second recv() only where the first one brought no whole record.
-  while (status == IoStatus::kWouldBlock && FillOn(std::max(limit, kMaxRecord))) {
+  while (status == IoStatus::kWouldBlock && FillOn(std::max(limit, kSmallRead))) {
     status = Decrypt(into, limit);
   }
   if (!out_.empty()) Flush();  // a key update or an alert was answered
@@ -309,16 +311,22 @@ IoStatus TlsTransport::Read(Chain& into, size_t limit) {
 
 // The end was told, and there was an event all the same: perhaps a reset.
 IoStatus TlsTransport::ReadBeyondEnd() {
-  if (socket_readable_) FillOn(kMaxRecord);
+  if (socket_readable_) FillOn(kSmallRead);
   in_.Clear();
   may_read_ = short_read_ = socket_readable_ = false;
   return socket_error_ != 0 ? IoStatus::kError : IoStatus::kEof;
 }
 
+// False: SSL_read() could only say that it wants more, and that costs a quarter of a record.
+bool TlsTransport::MayHoldRecord() const {
+  return !in_.empty() || tell_ || socket_eof_ || socket_error_ != 0 ||
+         SSL_has_pending(ssl_.get()) != 0;
+}
+
 // kOk: some was appended. An end or an error behind that is told by the next call.
 IoStatus TlsTransport::Decrypt(Chain& into, size_t limit) {
   size_t taken = 0;
-  while (taken < limit) {
+  while (taken < limit && MayHoldRecord()) {
     const int got = ReadRecord(into, limit - taken);
     if (got > 0) {
       taken += static_cast<size_t>(got);

@@ -76,6 +76,7 @@ class TlsTransport final : public Transport {
   void LookForData();
   bool FillOn(size_t limit);
   IoStatus ReadBeyondEnd();
+  [[nodiscard]] bool MayHoldRecord() const;
   IoStatus Decrypt(Chain& into, size_t limit);
   int ReadRecord(Chain& into, size_t limit);
   IoStatus EndOfReading(int result);
