@@ -92,20 +92,19 @@ TEST(LogFormatTest, DefaultText) {
 TEST(LogFormatTest, DefaultJson) {
   const auto format = LogFormat::DefaultJson();
   ASSERT_TRUE(format.ok());
-  EXPECT_EQ(
-      Line(*format, Sample()),
-      R"({"time":"2026-01-02T03:04:05.678Z","method":"GET","scheme":"https",)"
-      R"("host":"api.example.com","path":"/users/7","query":"page=2&token=***",)"
-      R"("protocol":"HTTP/1.1","status":504,"flags":"UT,URX","code":"upstream_timeout",)"
-      R"("listener":"edge","table":"main","route":"users","cluster":"users-v1",)"
-      R"("upstream_address":"10.0.0.7:8080","upstream_status":null,)"
-      R"("upstream_failure":null,"attempts":3,)"
-      R"("request_bytes":12,"response_bytes":345,"duration_us":1002003,"gateway_us":78,)"
-      R"("upstream_us":1001925,"client_ip":"192.0.2.1","consumer":null,)"
-      R"("trace_id":"4bf92f3577b34da6a3ce929d0e0e4736",)"
-      R"("request_id":"2b0f8b9e-0c4a-4a3e-8d1b-1f2e3d4c5b6a","user_agent":"curl/7.88.1",)"
-      R"("referer":"https://example.com/?code=***"})"
-      "\n");
+  EXPECT_EQ(Line(*format, Sample()),
+            R"({"time":"2026-01-02T03:04:05.678Z","method":"GET","scheme":"https",)"
+            R"("host":"api.example.com","path":"/users/7","query":"page=2&token=***",)"
+            R"("protocol":"HTTP/1.1","status":504,"flags":"UT,URX","code":"upstream_timeout",)"
+            R"("listener":"edge","table":"main","route":"users","cluster":"users-v1",)"
+            R"("upstream_address":"10.0.0.7:8080","upstream_status":null,)"
+            R"("upstream_failure":null,"attempts":3,)"
+            R"("request_bytes":12,"response_bytes":345,"duration_us":1002003,"gateway_us":78,)"
+            R"("upstream_us":1001925,"client_ip":"192.0.2.1","consumer":null,)"
+            R"("trace_id":"4bf92f3577b34da6a3ce929d0e0e4736",)"
+            R"("request_id":"2b0f8b9e-0c4a-4a3e-8d1b-1f2e3d4c5b6a","user_agent":"curl/7.88.1",)"
+            R"("referer":"https://example.com/?code=***"})"
+            "\n");
 }
 
 TEST(LogFormatTest, AbsentValues) {
