@@ -6,14 +6,16 @@ import itertools
 import json
 import os
 import re
+import select
 import signal
 import socket
+import ssl
 import struct
 import threading
 import unittest
 
 from h2_origin import H2Origin
-from h2_wire import NO_ERROR, PING, H2Client, get
+from h2_wire import NO_ERROR, PING, H2Client, get, ping
 from harness import Gateway, GatehouseTest, config, route, wait_until
 from http_peers import PATIENCE, Client, Closed, request
 from protocol_peers import CALLERS, ORIGINS, Traffic
@@ -21,6 +23,14 @@ from tls_material import TlsMaterial
 
 LARGEST = (1 << 31) - 1
 V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+
+
+def thread_states(pid):
+    states = set()
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/stat", encoding="ascii") as file:
+            states.add(file.read().rpartition(")")[2].split()[0])
+    return states
 
 
 class LifecycleTest(GatehouseTest):
@@ -325,6 +335,87 @@ class OriginsConnections(LifecycleTest):
             self.assertEqual(load.stop(), [])
         self.assertTrue(goal.is_set())
         self.assertGreater(self.target.connections, 3)
+
+
+class Resets(LifecycleTest):
+    """Bytes and the reset behind them, seen by the gateway in one turn."""
+
+    def behind_a_body(self, protocol):
+        """The origin does not read, so neither does the gateway, when the client goes."""
+        gateway = self.start(workers=1, drain_timeout="1s")
+        begun, aborted = threading.Event(), threading.Event()
+
+        def serve(stream):
+            begun.set()
+            with contextlib.suppress(AssertionError):
+                stream.wait_abort()
+                aborted.set()
+
+        self.target.script = serve
+        caller = self.connect(gateway.address, protocol)()
+        call = caller.begin("/hold", "POST", length=64 << 20, end=False)
+        self.assertTrue(begun.wait(PATIENCE))
+        if protocol == "h1":
+            caller.wire.sock.setblocking(False)
+            with contextlib.suppress(BlockingIOError, ssl.SSLWantWriteError):
+                while select.select([], [caller.wire.sock], [], 0.3)[1]:
+                    caller.wire.sock.send(b"x" * 65536)
+        else:
+            call.write(b"x" * 65535)
+        caller.vanish()
+        self.assertTrue(aborted.wait(PATIENCE), "the origin is not told that the client is gone")
+        wait_until(lambda: gateway.metric("gatehouse_listener_active_connections") == 0, "no connection")
+
+    def test_h1_behind_a_body(self):
+        self.behind_a_body("h1")
+
+    def test_h1_over_tls_behind_a_body(self):
+        self.secure = True
+        self.behind_a_body("h1")
+
+    def test_h2_behind_a_body(self):
+        self.behind_a_body("h2")
+
+    def test_h2_over_tls_behind_a_body(self):
+        self.secure = True
+        self.behind_a_body("h2")
+
+    def vanish(self, protocol, said):
+        gateway = self.start(workers=1, drain_timeout="1s")
+        aborted = threading.Event()
+
+        def serve(stream):
+            stream.read_body()
+            with contextlib.suppress(AssertionError):
+                stream.wait_abort()
+                aborted.set()
+
+        self.target.script = serve
+        caller = self.connect(gateway.address, protocol)()
+        caller.begin("/hold")
+        self.target.next_request()
+        gateway.signal(signal.SIGSTOP)
+        self.addCleanup(gateway.signal, signal.SIGCONT)
+        wait_until(lambda: thread_states(gateway.process.pid) == {"T"}, "it to stop")
+        caller.wire.send(said)
+        caller.vanish()
+        gateway.signal(signal.SIGCONT)
+        self.assertTrue(aborted.wait(PATIENCE), "the origin is not told that the client is gone")
+        wait_until(lambda: gateway.metric("gatehouse_listener_active_connections") == 0, "no connection")
+
+    def test_h1(self):
+        self.vanish("h1", request("/next"))
+
+    def test_h1_over_tls(self):
+        self.secure = True
+        self.vanish("h1", request("/next"))
+
+    def test_h2(self):
+        self.vanish("h2", ping())
+
+    def test_h2_over_tls(self):
+        self.secure = True
+        self.vanish("h2", ping())
 
 
 # The PROXY protocol.
