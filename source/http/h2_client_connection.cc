@@ -66,8 +66,9 @@ uint32_t H2ClientConnection::max_streams() const {
 }
 
 bool H2ClientConnection::available() const {
-  return !going_away_ && !session_.closed() && !session_.terminated() &&
-         session_.stream_count() < max_streams();
+  // A GOAWAY counts at once: what it refuses is tried again before Changed() tells of it.
+  return !going_away_ && !session_.peer_goes_away() && !session_.closed() &&
+         !session_.terminated() && session_.stream_count() < max_streams();
 }
 
 Sender& H2ClientConnection::Begin(Method method, const ResponsePlace& place,
