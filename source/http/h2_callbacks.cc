@@ -338,6 +338,7 @@ void H2Session::OnHeadersFrame(const nghttp2_frame& frame) {
     Ready(*stream);
     return;
   }
+  stream->in_told = end;
   side_.head(self_, *stream, end);
 }
 

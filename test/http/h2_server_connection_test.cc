@@ -402,6 +402,17 @@ TEST(H2ServerConnectionTest, NothingFollowsAnError) {
   EXPECT_EQ(server.client().stream(id).log, "414|end|");
 }
 
+TEST(H2ServerConnectionTest, TheEndIsToldOnce) {
+  H2ServerHarness server({}, &H2ServerHarness::Nothing);
+  server.client().Request();
+  server.Turns();
+  EXPECT_EQ(server.request(0).log, "head GET / end|");
+  server.request(0).request_ended = false;
+  server.request(0).sender->AllowBody(100);
+  server.Turns();
+  EXPECT_FALSE(server.request(0).request_ended);
+}
+
 TEST(H2ServerConnectionTest, CookiesAreJoined) {
   H2ServerHarness server;
   server.client().Request({{"cookie", "a=1"}, {"x", "y"}, {"cookie", "b=2"}, {"cookie", "c=3"}});
