@@ -1,4 +1,5 @@
 // Slow, broken and hostile HTTP/2 clients, and receivers that give up at any point.
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -140,6 +141,34 @@ TEST(H2ServerFaultsTest, AStreamMayEndWhileItsDataWaitsForTheSocket) {
     }
     server.Turns();
     EXPECT_EQ(server.loop().slabs().in_use_bytes(), 0u);
+  }
+}
+
+// Memory of an exchange, which goes when the stream has ended, before the bytes do.
+TEST(H2ServerFaultsTest, UnownedBytesAreNotLookedAtAfterTheEnd) {
+  for (const bool reset : {false, true}) {
+    auto text = std::make_unique<std::string>(50000, 'x');
+    H2ServerHarness server({}, [&](TestRequest& request, Event event) {
+      if (event == Event::kSent || event == Event::kError) text.reset();
+      if (event == Event::kSent) request.sender->Detach();
+      if (event != Event::kHead) return;
+      request.SendHead(200);
+      Chain chain;
+      chain.Append(Slice::Unowned(*text));
+      request.sender->SendBody(chain, true);
+    });
+    server.Turns();
+    server.end().SetWindow(1000);
+    const int32_t id = server.client().Request();
+    server.Turns();
+    if (reset) server.client().Reset(id, NGHTTP2_CANCEL);
+    server.Turns();
+    server.end().SetWindow(SIZE_MAX);
+    server.Turns();
+    EXPECT_EQ(text, nullptr);
+    EXPECT_FALSE(server.client().broken);
+    if (reset) continue;
+    EXPECT_EQ(server.client().stream(id).body.size(), 50000u);
   }
 }
 
