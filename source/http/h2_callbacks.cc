@@ -230,8 +230,9 @@ int H2Session::OnBeginHeaders(const nghttp2_frame& frame) {
   block_ = nullptr;
   if (frame.hd.type != NGHTTP2_HEADERS) Terminate(NGHTTP2_PROTOCOL_ERROR);  // nothing is pushed
   if (terminated_) return 0;
-  H2Stream* stream = Find(frame.hd.stream_id);
-  if (server() && frame.headers.cat == NGHTTP2_HCAT_REQUEST) {
+  const bool is_new = server() && frame.headers.cat == NGHTTP2_HCAT_REQUEST;
+  H2Stream* stream = is_new ? nullptr : Find(frame.hd.stream_id);
+  if (is_new) {
     stream = &NewStream();
     stream->id = frame.hd.stream_id;
     skipped_.Note(last_id_, stream->id);

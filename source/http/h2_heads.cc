@@ -32,7 +32,7 @@ constexpr NameSet kNotFromRequest({
 });
 
 // Of these hardly a value comes twice. In the HPACK table they would only take the places of fields
-// that do.
+// that do; but for those of a connection's first head, which bring their names there.
 constexpr NameSet kNotForTheTable({
     Name::kXRequestId,
     Name::kXCorrelationId,
@@ -68,11 +68,11 @@ nghttp2_nv Named(std::string_view name, std::string_view value) {
   return Field(name, value, NGHTTP2_NV_FLAG_NO_COPY_NAME);
 }
 
-nghttp2_nv FieldOf(const HeaderEntry& entry) {
+nghttp2_nv FieldOf(const HeaderEntry& entry, bool first_head) {
   // A peer that says "never indexed" says it to all who pass the field on (RFC 7541,
   // section 6.2.3).
   uint8_t flags = entry.flags & NGHTTP2_NV_FLAG_NO_INDEX;
-  if (kNotForTheTable.Has(entry.id)) flags = NGHTTP2_NV_FLAG_NO_INDEX;
+  if (!first_head && kNotForTheTable.Has(entry.id)) flags = NGHTTP2_NV_FLAG_NO_INDEX;
   // Known names are lower case and static; nghttp2 makes the others lower case in its copy.
   if (entry.id == Name::kUnknown) return Field(entry.name_view(), entry.value_view(), flags);
   flags |= NGHTTP2_NV_FLAG_NO_COPY_NAME;
@@ -290,14 +290,14 @@ nghttp2_nv StatusField(uint16_t status) {
 }
 
 H2Fields ResponseFields(const ResponseHead& head, bool has_length, uint64_t length,
-                        std::string_view date) {
+                        std::string_view date, bool first_head) {
   Arena& arena = head.headers.arena();
   H2Fields out{arena.NewArray<nghttp2_nv>(head.headers.size() + kSpareFields), 0};
   out.fields[out.count++] = StatusField(head.status);
   for (const HeaderEntry& entry : head.headers) {
     if (kHopByHopNames.Has(entry.id) || entry.id == Name::kContentLength) continue;
     if (head.status == 101 && EqualsIgnoreCase(entry.name_view(), "sec-websocket-accept")) continue;
-    out.fields[out.count++] = FieldOf(entry);
+    out.fields[out.count++] = FieldOf(entry, first_head);
   }
   if (has_length) {
     out.fields[out.count++] = Named(NameText(Name::kContentLength), NumberText(length, arena));
@@ -308,7 +308,7 @@ H2Fields ResponseFields(const ResponseHead& head, bool has_length, uint64_t leng
   return out;
 }
 
-H2Fields RequestFields(const RequestHead& head, std::string_view scheme) {
+H2Fields RequestFields(const RequestHead& head, std::string_view scheme, bool first_head) {
   Arena& arena = head.headers.arena();
   H2Fields out{arena.NewArray<nghttp2_nv>(head.headers.size() + kSpareFields), 0};
   const auto add = [&out](const nghttp2_nv& field) { out.fields[out.count++] = field; };
@@ -324,7 +324,7 @@ H2Fields RequestFields(const RequestHead& head, std::string_view scheme) {
       continue;
     }
     if (head.upgrade && EqualsIgnoreCase(entry.name_view(), "sec-websocket-key")) continue;
-    add(FieldOf(entry));
+    add(FieldOf(entry, first_head));
   }
   if (head.body == BodyKind::kLength) {
     add(Named(NameText(Name::kContentLength), NumberText(head.content_length, arena)));
@@ -335,7 +335,9 @@ H2Fields RequestFields(const RequestHead& head, std::string_view scheme) {
 H2Fields TrailerFields(const HeaderMap& trailers) {
   H2Fields out{trailers.arena().NewArray<nghttp2_nv>(trailers.size() + 1), 0};
   for (const HeaderEntry& entry : trailers) {
-    if (!kNotFromRequest.Has(entry.id)) out.fields[out.count++] = FieldOf(entry);
+    if (!kNotFromRequest.Has(entry.id)) {
+      out.fields[out.count++] = FieldOf(entry, /*first_head=*/false);
+    }
   }
   return out;
 }

@@ -6,7 +6,7 @@
 //
 //   AddRequestField(stream, name, value, flags, underscores);    // for each field of the block
 //   if (Error error = FinishRequest(stream, end, limits)) ...
-//   H2Fields fields = ResponseFields(head, framing, date);
+//   H2Fields fields = ResponseFields(head, has_length, length, date, session.first_head());
 #pragma once
 
 #include <cstddef>
@@ -41,11 +41,12 @@ void AddTrailerField(HeaderMap& trailers, std::string_view name, std::string_vie
 
 // ":status" of 100 to 599; static text.
 [[nodiscard]] nghttp2_nv StatusField(uint16_t status);
-// `date`: for responses that say none; empty: none is added.
+// `date`: for responses that say none; empty: none is added. `first_head`: of the connection.
 [[nodiscard]] H2Fields ResponseFields(const ResponseHead& head, bool has_length, uint64_t length,
-                                      std::string_view date);
+                                      std::string_view date, bool first_head);
 // An upgrade becomes an extended CONNECT (RFC 8441, section 4).
-[[nodiscard]] H2Fields RequestFields(const RequestHead& head, std::string_view scheme);
+[[nodiscard]] H2Fields RequestFields(const RequestHead& head, std::string_view scheme,
+                                     bool first_head);
 [[nodiscard]] H2Fields TrailerFields(const HeaderMap& trailers);
 
 }  // namespace gatehouse::http

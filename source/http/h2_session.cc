@@ -429,6 +429,7 @@ void H2Session::Submit(H2Stream& stream, const nghttp2_nv* fields, size_t count,
     return;
   }
   if (end) stream.out_ended = true;
+  head_submitted_ = true;
   nghttp2_data_provider body{};
   body.source.ptr = &stream;
   body.read_callback = &H2Callbacks::ReadData;

@@ -156,6 +156,8 @@ class H2Session {
   [[nodiscard]] bool output_waits() const { return !out_.empty(); }
   // When a header block began that has not ended; kNever when there is none.
   [[nodiscard]] TimePoint block_opened() const { return block_open_ ? block_opened_ : kNever; }
+  // None has been sent yet; HPACK's table is empty.
+  [[nodiscard]] bool first_head() const { return !head_submitted_; }
   [[nodiscard]] bool peer_settings_came() const { return settings_came_; }
   [[nodiscard]] bool peer_goes_away() const { return peer_goes_away_; }
   // Extended CONNECT (RFC 8441).
@@ -260,6 +262,7 @@ class H2Session {
   bool in_process_ = false;
   bool want_process_ = false;
   bool block_open_ = false;
+  bool head_submitted_ = false;
   bool settings_came_ = false;
   bool peer_goes_away_ = false;
   bool ping_answered_ = false;

@@ -18,20 +18,21 @@ void H2Stream::SendHead(const RequestHead& head, bool end) {
   method = head.method;
   counted = head.body == BodyKind::kLength && !head.upgrade;
   response_left = head.content_length;
-  const H2Fields fields = RequestFields(head, session.secure() ? "https" : "http");
+  const H2Fields fields =
+      RequestFields(head, session.secure() ? "https" : "http", session.first_head());
   session.Submit(*this, fields.fields, fields.count, end);
 }
 
 void H2Stream::SendHead(const ResponseHead& head, bool end) {
   if (head.status < 200 && head.status != 101) {
-    const H2Fields fields = ResponseFields(head, false, 0, {});
+    const H2Fields fields = ResponseFields(head, false, 0, {}, false);
     session.SubmitInterim(*this, fields.fields, fields.count);
     return;
   }
   expect_continue = false;
   if (head.status == 101) {
     // RFC 8441, section 5: any success says that the tunnel is there.
-    H2Fields fields = ResponseFields(head, false, 0, session.loop().HttpDate());
+    H2Fields fields = ResponseFields(head, false, 0, session.loop().HttpDate(), false);
     fields.fields[0] = StatusField(200);
     session.Submit(*this, fields.fields, fields.count, /*end=*/false);
     session.BecomeTunnel(*this);
@@ -45,7 +46,7 @@ void H2Stream::SendHead(const ResponseHead& head, bool end) {
   // A length is announced for HEAD and 304 only (RFC 9110, section 8.6).
   const bool may_announce = head.status != 204 && method != Method::kConnect;
   const H2Fields fields = ResponseFields(head, has_length && may_announce, head.content_length,
-                                         session.loop().HttpDate());
+                                         session.loop().HttpDate(), session.first_head());
   session.Submit(*this, fields.fields, fields.count, end || empty);
   if (empty && !end) out_ended = true;
 }
