@@ -321,7 +321,7 @@ INSTANTIATE_TEST_SUITE_P(
               [](int i) {
                 return H2Frame(NGHTTP2_HEADERS, 5, static_cast<uint32_t>(3 + 2 * i), "\x82\x84");
               }}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& tested) { return tested.param.name; });
 
 TEST_P(H2FloodTest, EndsWithEnhanceYourCalm) {
   RawServer server({}, [](TestRequest& request, Event event) {

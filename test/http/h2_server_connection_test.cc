@@ -356,7 +356,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"LineInValue", {{"x", "a\r\nb"}}, What::kBadRequest, "RST 1|"},
         Refusal{"UnknownPseudoField", {{":x", "y"}}, What::kBadRequest, "RST 1|"},
         Refusal{"LengthOfNoBody", {{"content-length", "3"}}, What::kBadRequest, "RST 1|"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& tested) { return tested.param.name; });
 
 TEST_P(H2RefusalTest, IsRefusedAlone) {
   H2ServerHarness server;
