@@ -54,7 +54,12 @@ std::pair<std::unique_ptr<net::Transport>, Chain> H1ServerConnection::GiveUp() {
 
 void H1ServerConnection::OnReady(net::Ready ready) {
   if (ready.write && !out_.empty()) loop_.FlushLater(flushable_);
-  if (ready.read || ready.hangup) Process();
+  if (!ready.read && !ready.hangup) return;
+  Process();
+  const bool reads_no_more = state_ == State::kExchange && (request_ended_ || allowed_ == 0);
+  if (reads_no_more && receiver_ != nullptr && transport_->broken()) {
+    FailRequest(Error::Downstream(Error::What::kClientAbort));
+  }
 }
 
 void H1ServerConnection::EndTurnWork() {

@@ -98,4 +98,11 @@ int StartConnect(const Address& to, int* error) {
   return -1;
 }
 
+int TakeSocketError(int fd) {
+  int error = 0;
+  socklen_t size = sizeof(error);
+  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
+  return error;
+}
+
 }  // namespace gatehouse::net

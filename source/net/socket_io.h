@@ -34,4 +34,7 @@ struct SocketIo {
 // A socket that begins to connect, or -1 and errno in `error`.
 [[nodiscard]] int StartConnect(const Address& to, int* error);
 
+// Takes the error that the socket has: errno, or 0.
+[[nodiscard]] int TakeSocketError(int fd);
+
 }  // namespace gatehouse::net

@@ -156,9 +156,10 @@ void TlsTransport::OnReady(Ready ready) {
   Notify({.read = may_read_, .write = ready.write, .hangup = may_read_ && ready.hangup});
 }
 
+bool TlsTransport::broken() const { return TakeSocketError(fd()) != 0; }
+
 void TlsTransport::FinishConnect() {
-  socklen_t size = sizeof(connect_error_);
-  if (getsockopt(fd(), SOL_SOCKET, SO_ERROR, &connect_error_, &size) != 0) connect_error_ = errno;
+  connect_error_ = TakeSocketError(fd());
   state_ = connect_error_ == 0 ? State::kHandshake : State::kFailed;
 }
 

@@ -46,6 +46,7 @@ class TlsTransport final : public Transport {
   void Abort() override;
   [[nodiscard]] int ConnectError() override { return connect_error_; }
 
+  [[nodiscard]] bool broken() const override;
   [[nodiscard]] bool registered() const override { return events_.registered(); }
   [[nodiscard]] bool established() const override { return established_; }
   [[nodiscard]] const TlsFacts* tls() const override { return established_ ? &facts_ : nullptr; }

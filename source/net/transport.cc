@@ -34,12 +34,9 @@ std::unique_ptr<PlainTransport> PlainTransport::Connect(Loop& loop, const Addres
   return transport;
 }
 
-int PlainTransport::ConnectError() {
-  int error = 0;
-  socklen_t size = sizeof(error);
-  if (getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) return errno;
-  return error;
-}
+int PlainTransport::ConnectError() { return TakeSocketError(fd()); }
+
+bool PlainTransport::broken() const { return TakeSocketError(fd()) != 0; }
 
 IoStatus PlainTransport::Read(Chain& into, size_t limit) {
   const SocketIo got = ReceiveInto(fd(), into, limit, pool());

@@ -50,6 +50,10 @@ class Transport {
   // Zero once a connect succeeded, else errno. Asked when write-ready for the first time.
   [[nodiscard]] virtual int ConnectError() = 0;
 
+  // The peer has reset the connection. Asked when an event comes while nothing is to be read: a
+  // reset behind bytes that are left unread gives no other sign.
+  [[nodiscard]] virtual bool broken() const { return false; }
+
   // False when the kernel refuses to watch the socket: nothing will ever be told.
   [[nodiscard]] virtual bool registered() const { return true; }
 
@@ -111,6 +115,7 @@ class PlainTransport final : public Transport {
   [[nodiscard]] int fd() const { return events_.fd(); }
   // The descriptor is the caller's; the transport is good for nothing any more.
   [[nodiscard]] int ReleaseFd();
+  [[nodiscard]] bool broken() const override;
   [[nodiscard]] bool registered() const override { return events_.registered(); }
 
  private:
