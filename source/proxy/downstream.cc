@@ -148,7 +148,10 @@ void Downstream::OnProxyHeader() {
   const bool absent_is_fine =
       listener_.config().proxy_protocol.mode == config::ProxyProtocolPolicy::Mode::kOptional;
   if (reader.status() == ProxyHeaderStatus::kDone) {
-    if (reader.claim().has_addresses) SetClient(reader.claim().source);
+    if (reader.claim().has_addresses) {
+      SetClient(reader.claim().source);
+      client_.destination = reader.claim().destination;
+    }
   } else if (reader.status() != ProxyHeaderStatus::kAbsent || !absent_is_fine) {
     if (reader.status() != ProxyHeaderStatus::kClosed) counters().Add(metrics().rejected_proxy);
     Closed();
@@ -163,6 +166,7 @@ void Downstream::OnProxyHeader() {
 }
 
 void Downstream::Begin(int fd) {
+  client_.fd = fd;
   net::Loop& loop = listener_.shard().loop();
   const net::TlsServerContext* tls = listener_.config().tls.get();
   if (tls == nullptr) {

@@ -137,8 +137,7 @@ Exchange::Outcome Exchange::Connect() {
     if (head_only_request_ || up_.ended) StartDeadline();
     attempt_.set_timeouts(route_->retry.per_try_timeout,
                           target_->cluster->options().response_header_timeout);
-    attempt_.Connect(shard_.upstreams(), *target_->cluster,
-                     {.avoid = last_endpoint_, .client = &client_->peer, .fresh = retry_fresh_});
+    attempt_.Connect(shard_.upstreams(), *target_->cluster, HintForPick());
     WatchDeadlines();
   }
   switch (attempt_.state()) {

@@ -43,6 +43,8 @@ struct ClientOf {
   net::IpAddress ip;
   std::string_view ip_text;
   std::string_view peer_text;  // with the port
+  int fd = -1;                 // its socket; -1: none (the pipes of tests)
+  net::Address destination;    // where a PROXY header says that it connected to
 };
 
 class Exchange final : public http::Receiver, public net::Buried {
@@ -136,6 +138,7 @@ class Exchange final : public http::Receiver, public net::Buried {
   [[nodiscard]] Outcome RedirectClient();
   [[nodiscard]] bool RewriteRequest();
   [[nodiscard]] bool StickyHash(uint64_t* hash);
+  [[nodiscard]] upstream::PickHint HintForPick();
   [[nodiscard]] bool AllowUpgrade();
   void TakeGrpcTimeout();
   [[nodiscard]] route::RewriteInput RewriteOf() const;

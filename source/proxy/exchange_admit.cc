@@ -1,4 +1,6 @@
 // From the request's head to a route and what it does. See exchange.h.
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <charconv>
 #include <utility>
@@ -284,6 +286,18 @@ bool Exchange::StickyHash(uint64_t* hash) {
     }
   }
   return false;
+}
+
+// A cluster that is told of the client by the PROXY protocol hears both ends of its connection.
+upstream::PickHint Exchange::HintForPick() {
+  upstream::PickHint hint{.avoid = last_endpoint_, .fresh = retry_fresh_};
+  if (target_->cluster->options().proxy_header == upstream::ProxyHeader::kNone) return hint;
+  hint.client = &client_->peer;
+  hint.destination = &client_->destination;
+  if (client_->destination.family() == AF_UNSPEC && client_->fd >= 0) {
+    hint.destination = arena_.New<net::Address>(net::LocalAddress(client_->fd));
+  }
+  return hint;
 }
 
 route::RewriteInput Exchange::RewriteOf() const { return {path_, query_, &match_}; }

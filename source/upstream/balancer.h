@@ -26,6 +26,7 @@ struct PickHint {
   // Where the request came from, for clusters that say so by the PROXY protocol. Lives until the
   // lease is there.
   const net::Address* client = nullptr;
+  const net::Address* destination = nullptr;  // and where it connected to
   // A new connection rather than a pooled one: the last one was dead.
   bool fresh = false;
 };

@@ -84,7 +84,9 @@ AcquireResult ClusterState::Acquire(const PickHint& hint, LeaseWaiter& waiter) {
 
 EndpointPool& ClusterState::PoolFor(uint32_t index, const PickHint& hint) {
   if (__builtin_expect(options_.proxy_header == ProxyHeader::kNone, 1)) return PoolAt(index);
-  return ProxiedPool(index, hint.client != nullptr ? *hint.client : net::Address());
+  EndpointPool& pool = ProxiedPool(index, hint.client != nullptr ? *hint.client : net::Address());
+  if (hint.destination != nullptr) pool.destination = *hint.destination;
+  return pool;
 }
 
 // A connection speaks for one client, whom its PROXY header names.
@@ -231,9 +233,8 @@ bool ClusterState::SayProxyHeader(PooledConnection& connection) {
       options_.proxy_header == ProxyHeader::kV1 ? net::ProxyVersion::kV1 : net::ProxyVersion::kV2;
   EndpointPool& pool = connection.pool;
   Chain bytes;
-  bytes.AppendCopy(
-      {header, net::WriteProxyHeader(version, pool.client, pool.endpoint->address(), header)},
-      loop_.slabs());
+  bytes.AppendCopy({header, net::WriteProxyHeader(version, pool.client, pool.destination, header)},
+                   loop_.slabs());
   if (plain.Write(bytes) != net::IoStatus::kOk || !bytes.empty()) {
     connection.connecting.reset();
     return false;

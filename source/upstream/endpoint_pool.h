@@ -45,7 +45,8 @@ class EndpointPool : public ListNode<EndpointPool, ReadyTag>,
 
   ClusterState& cluster;
   const std::shared_ptr<const Endpoint> endpoint;
-  net::Address client;                        // of the PROXY header
+  net::Address client;  // of the PROXY header
+  net::Address destination;
   net::TlsSessions sessions;                  // to be resumed
   IntrusiveList<PooledConnection> available;  // take a stream; most recently used first
   IntrusiveList<LeaseWaiter> waiters;         // oldest first
