@@ -63,7 +63,7 @@ void ReadPool(const v1::ConnectionPool& pool, upstream::ClusterOptions& options,
               const Field& field) {
   options.max_idle = static_cast<uint32_t>(
       ReadOptional(pool.has_max_idle(), pool.max_idle(),
-                   {.fallback = 128, .min = 0, .max = 1'000'000}, field.Below("max_idle")));
+                   {.fallback = 1024, .min = 0, .max = 1'000'000}, field.Below("max_idle")));
   options.idle_timeout = ReadDuration(pool.has_idle_timeout(), pool.idle_timeout(),
                                       {.fallback = seconds(55)}, field.Below("idle_timeout"));
   options.max_requests_per_connection = pool.max_requests_per_connection();

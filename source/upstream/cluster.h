@@ -63,7 +63,7 @@ struct ClusterOptions {
   Duration connect_timeout = std::chrono::seconds(5);
   Duration response_header_timeout = kNoTimeout;
   Duration idle_timeout = std::chrono::seconds(55);
-  uint32_t max_idle = 128;                   // connections per endpoint
+  uint32_t max_idle = 1024;                  // connections per endpoint
   uint32_t max_requests_per_connection = 0;  // 0: no limit
   uint32_t max_connections = 10000;
   uint32_t max_pending = 1024;  // waiting while no connection may be opened for them

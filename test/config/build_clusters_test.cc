@@ -24,7 +24,7 @@ TEST(BuildClustersTest, DefaultsAreThoseOfTheProtos) {
   EXPECT_EQ(options.connect_timeout, seconds(5));
   EXPECT_EQ(options.response_header_timeout, kNoTimeout);
   EXPECT_EQ(options.idle_timeout, seconds(55));
-  EXPECT_EQ(options.max_idle, 128u);
+  EXPECT_EQ(options.max_idle, 1024u);
   EXPECT_EQ(options.max_requests_per_connection, 0u);
   EXPECT_EQ(options.max_connections, 10000u);
   EXPECT_EQ(options.max_pending, 1024u);
