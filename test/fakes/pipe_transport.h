@@ -33,6 +33,8 @@ class PipeEnd {
   void SetWindow(size_t bytes);
   // Reads give at most so many bytes each.
   void set_read_piece(size_t bytes) { read_piece_ = bytes; }
+  // What is read from now on came before the TLS handshake was complete.
+  void set_early_data(bool on) { early_data_ = on; }
   // The nth write from now on (0: the next) fails.
   void FailWrite(int nth) { fail_write_ = nth; }
 
@@ -57,6 +59,7 @@ class PipeEnd {
   bool closed_ = false;
   bool shut_down_ = false;
   bool aborted_ = false;
+  bool early_data_ = false;
 };
 
 class PipeTransport final : public net::Transport {
@@ -74,6 +77,7 @@ class PipeTransport final : public net::Transport {
   void Shutdown() override { end_->shut_down_ = true; }
   void Abort() override { end_->aborted_ = true; }
   [[nodiscard]] int ConnectError() override { return 0; }
+  [[nodiscard]] bool early_data() const override { return end_->early_data_; }
 
   void Tell(net::Ready ready) { Notify(ready); }
 

@@ -21,10 +21,10 @@
 #include "source/base/arena.h"
 #include "source/http/h2_client_connection.h"
 #include "source/http/h2_server_connection.h"
+#include "test/fakes/h2_peer.h"
 #include "test/fakes/manual_clock.h"
 #include "test/fakes/pipe_transport.h"
 #include "test/http/h1_server_harness.h"
-#include "test/http/h2_peer.h"
 
 namespace gatehouse::http {
 

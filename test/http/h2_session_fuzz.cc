@@ -14,9 +14,9 @@
 #include "source/base/check.h"
 #include "source/http/h2_client_connection.h"
 #include "source/http/h2_server_connection.h"
+#include "test/fakes/h2_peer.h"
 #include "test/fakes/manual_clock.h"
 #include "test/fakes/pipe_transport.h"
-#include "test/http/h2_peer.h"
 
 namespace gatehouse::http {
 namespace {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "test/http/h2_peer_origin.h"
+#include "test/fakes/h2_peer_origin.h"
 #include "test/upstream/upstream_fixture.h"
 
 namespace gatehouse::upstream {
@@ -331,6 +331,7 @@ TEST_F(ClusterStateHttp2Test, AProxyHeaderSpeaksForOneClient) {
     const net::Address clients[] = {*net::Address::Parse("192.0.2.1:1000"),
                                     *net::Address::Parse("192.0.2.1:1001"),
                                     *net::Address::Parse("192.0.2.9:1000")};
+    const net::Address destination = *net::Address::Parse("198.51.100.7:443");
     std::vector<std::unique_ptr<TestAttempt>> attempts;
     for (int round = 0; round < 2; ++round) {
       for (const net::Address& client : clients) {
@@ -339,7 +340,9 @@ TEST_F(ClusterStateHttp2Test, AProxyHeaderSpeaksForOneClient) {
         attempt.on_decided = [&attempt] {
           if (attempt.lease) attempt.Send();
         };
-        if (attempt.Acquire(*cluster, {.client = &client}) == AcquireStatus::kReady) attempt.Send();
+        if (attempt.Acquire(*cluster, {.client = &client, .destination = &destination}) ==
+            AcquireStatus::kReady)
+          attempt.Send();
       }
     }
     ASSERT_TRUE(Until2([&] { return origin.connections() == 3; }));
@@ -350,10 +353,9 @@ TEST_F(ClusterStateHttp2Test, AProxyHeaderSpeaksForOneClient) {
         headers += origin.proxy_header(i) + "|";
         EXPECT_EQ(origin.requests(i), 2u);
       }
-      const std::string port = std::to_string(origin.tcp().port());
-      for (const char* from : {"192.0.2.1 127.0.0.1 1000 ", "192.0.2.1 127.0.0.1 1001 ",
-                               "192.0.2.9 127.0.0.1 1000 "}) {
-        EXPECT_NE(headers.find("PROXY TCP4 " + std::string(from) + port + "|"), std::string::npos)
+      for (const char* from : {"192.0.2.1 198.51.100.7 1000", "192.0.2.1 198.51.100.7 1001",
+                               "192.0.2.9 198.51.100.7 1000"}) {
+        EXPECT_NE(headers.find("PROXY TCP4 " + std::string(from) + " 443|"), std::string::npos)
             << headers;
       }
     } else {

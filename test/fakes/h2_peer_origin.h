@@ -17,8 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "test/fakes/h2_peer.h"
 #include "test/fakes/tcp_origin.h"
-#include "test/http/h2_peer.h"
 
 namespace gatehouse {
 
@@ -86,7 +86,9 @@ class H2PeerOrigin {
     const std::vector<int32_t>& heard = session.peer->heard();
     while (session.looked_at < heard.size() &&
            session.peer->stream(heard[session.looked_at]).ended) {
-      session.peer->Respond(heard[session.looked_at++], {{":status", "200"}}, body_);
+      session.peer->Respond(heard[session.looked_at++],
+                            {{":status", "200"}, {"content-length", std::to_string(body_.size())}},
+                            body_);
     }
   }
 
