@@ -85,9 +85,9 @@ struct RequestHead {
   Version version = Version::kHttp11;
   TargetForm target_form = TargetForm::kOrigin;
   BodyKind body = BodyKind::kNone;
-  bool keep_alive = true;        // the client lets the connection live after this exchange
-  bool expect_continue = false;  // the client waits for 100 before it sends the body
-  bool upgrade = false;          // Connection: upgrade and an Upgrade field, or extended_connect
+  bool keep_alive = true;         // the client lets the connection live after this exchange
+  bool expect_continue = false;   // the client waits for 100 before it sends the body
+  bool upgrade = false;           // Connection: upgrade and an Upgrade field, or extended_connect
   bool extended_connect = false;  // the upgrade was asked for by HTTP/2's CONNECT (RFC 8441)
   bool early_data = false;        // came before the TLS handshake was complete (RFC 8470)
 };
