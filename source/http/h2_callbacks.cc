@@ -19,6 +19,8 @@ constexpr uint32_t kAbsurd = 4;
 constexpr uint32_t kControlsPerData = 3;
 constexpr uint32_t kMostControls = 100'000;
 
+// Bytes of a body that may keep a slab from other uses while they wait.
+constexpr size_t kWorthASlab = SlabPool::kDataBytes / 4;
 constexpr size_t kMaxFrameSize = 16384;  // we never allow more
 
 H2Session& SessionOf(void* self) { return *static_cast<H2Session*>(self); }
@@ -271,7 +273,9 @@ int H2Session::OnHeader(std::string_view name, std::string_view value, uint8_t f
     return 0;
   }
   if (stream.in_trailers) {
-    AddTrailerField(*stream.trailers, name, value, flags);
+    const bool spoof = server() && settings_.underscores != UnderscorePolicy::kAllow &&
+                       name.find('_') != std::string_view::npos;
+    if (!spoof) AddTrailerField(*stream.trailers, name, value, flags);
   } else if (server()) {
     AddRequestField(stream, name, value, flags, settings_.underscores);
   } else {
@@ -291,6 +295,8 @@ void H2Session::Malformed(H2Stream& stream) {
   if (std::exchange(stream.malformed, true)) return;
   stream.swallow = true;
   stream.out.Clear();
+  // A reply that was handed over whole already is not sent any more; its exchange must hear so.
+  if (stream.out_ended && !stream.end_sent) SwallowedEnd(stream);
   if (stream.receiver != nullptr) side_.malformed(self_, stream);
 }
 
@@ -331,6 +337,7 @@ void H2Session::OnHeadersFrame(const nghttp2_frame& frame) {
   stream->in_ended |= end;
   if (stream->in_trailers) {
     if (stream->block_error) {
+      if (!server()) Reset(*stream, NGHTTP2_CANCEL);
       Fail(*stream, stream->block_error);
       return;
     }
@@ -352,8 +359,12 @@ int H2Session::OnData(int32_t id, const uint8_t* data, size_t size) {
   stream->received += size;
   stream->expect_continue = false;
   const char* begin = reinterpret_cast<const char*>(data);
-  // A piece of what is being parsed, which is kept as it is unless it is small.
-  if (stream->in.empty() || size >= Chain::kCopyBelow) {
+  // An origin's connection is shared by clients: one that does not read holds its own stream up,
+  // not the others. A client's connection is its own, and what it may make us hold is bounded.
+  if (!server()) nghttp2_session_consume_connection(session_, size);
+  // A piece of what is being parsed. What has to wait must not pin a slab for a few bytes.
+  const bool goes_on = stream->allowed >= stream->in.bytes() + size;
+  if (size >= kWorthASlab || (goes_on && (stream->in.empty() || size >= Chain::kCopyBelow))) {
     stream->in.Append(feeding_->Sub(static_cast<size_t>(begin - feeding_->data()), size));
   } else {
     stream->in.AppendCopy({begin, size}, loop_.slabs());

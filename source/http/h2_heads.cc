@@ -182,12 +182,12 @@ Error CheckTarget(H2Stream& stream, const H1Limits& limits) {
   return {};
 }
 
+}  // namespace
+
 bool IsGrpc(const HeaderMap& headers) {
   const auto type = headers.Get(Name::kContentType);
   return type.has_value() && type->starts_with("application/grpc");
 }
-
-}  // namespace
 
 void AddRequestField(H2Stream& stream, std::string_view name, std::string_view value, uint8_t flags,
                      UnderscorePolicy underscores) {
@@ -239,7 +239,14 @@ Error FinishRequest(H2Stream& stream, bool end, const H1Limits& limits, bool sec
   if (Error error = CheckTarget(stream, limits)) return error;
   head.headers.SetMade(Name::kHost, head.authority);
   if (stream.cookies > 1) JoinCookies(head.headers);
-  if (end || stream.wants_tunnel) {
+  if (stream.wants_tunnel) {
+    // What follows is the tunnel's. An origin that reads it as a body would take the next request
+    // on its connection for one.
+    if (head.content_length > 0) return Error::Downstream(Error::What::kBadRequest);
+    head.body = BodyKind::kNone;
+    head.headers.Remove(Name::kContentLength);
+    stream.expect_continue = false;
+  } else if (end) {
     head.body = head.body == BodyKind::kLength ? BodyKind::kLength : BodyKind::kNone;
     stream.expect_continue = false;
   } else if (head.body != BodyKind::kLength) {

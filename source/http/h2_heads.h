@@ -36,6 +36,9 @@ void AddResponseField(H2Stream& stream, std::string_view name, std::string_view 
                       uint8_t flags);
 void FinishResponse(H2Stream& stream, bool end);
 
+// By the content-type.
+[[nodiscard]] bool IsGrpc(const HeaderMap& headers);
+
 void AddTrailerField(HeaderMap& trailers, std::string_view name, std::string_view value,
                      uint8_t flags);
 

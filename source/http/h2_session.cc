@@ -264,7 +264,10 @@ void H2Session::Deliver(H2Stream& stream) {
 // Opens the peer's windows again for what has gone on.
 void H2Session::Consume(H2Stream& stream, size_t bytes) {
   if (bytes == 0 || broken_ || closed_) return;
-  if (stream.closed) {
+  if (!server()) {
+    // The connection's window was given back when the bytes came: OnData().
+    if (!stream.closed) nghttp2_session_consume_stream(session_, stream.id, bytes);
+  } else if (stream.closed) {
     nghttp2_session_consume_connection(session_, bytes);
   } else {
     nghttp2_session_consume(session_, stream.id, bytes);
@@ -579,6 +582,7 @@ void H2Session::Fail(H2Stream& stream, Error error) {
   if (receiver == nullptr) return;
   if (!server() || error.what == Error::What::kClientAbort) {
     stream.receiver = nullptr;
+    stream.trailers_out = nullptr;  // the receiver's
   } else if (std::exchange(stream.failed, true)) {
     return;
   }

@@ -39,6 +39,8 @@ void H2Stream::SendHead(const ResponseHead& head, bool end) {
     return;
   }
   wants_tunnel = false;
+  // A client's word alone makes no stream that may be read as slowly as it likes.
+  unpaced = unpaced && IsGrpc(head.headers);
   empty = ResponseHasNoBody(method, head.status);
   const bool has_length = head.body == BodyKind::kLength || head.has_content_length;
   counted = head.body == BodyKind::kLength && !empty;

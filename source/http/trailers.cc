@@ -27,6 +27,7 @@ constexpr NameSet kForbiddenTrailers({
     Name::kContentType,
     Name::kCookie,
     Name::kDate,
+    Name::kEarlyData,
     Name::kExpires,
     Name::kForwarded,
     Name::kIfMatch,

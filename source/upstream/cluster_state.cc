@@ -198,7 +198,7 @@ Error ClusterState::Connect(EndpointPool& pool) {
   const net::Address& address = pool.endpoint->address();
   std::unique_ptr<net::Transport> transport;
   if (options_.tls != nullptr && options_.proxy_header == ProxyHeader::kNone) {
-    transport = options_.tls->Connect(loop_, address, pool.endpoint->host(), pool.sessions, &code);
+    transport = options_.tls->Connect(loop_, address, pool.endpoint->host(), *pool.sessions, &code);
   } else {
     transport = net::PlainTransport::Connect(loop_, address, &code);
   }
@@ -241,7 +241,7 @@ bool ClusterState::SayProxyHeader(PooledConnection& connection) {
   }
   if (options_.tls == nullptr) return true;
   connection.Secure(
-      options_.tls->Adopt(loop_, plain.ReleaseFd(), pool.endpoint->host(), pool.sessions));
+      options_.tls->Adopt(loop_, plain.ReleaseFd(), pool.endpoint->host(), *pool.sessions));
   return false;
 }
 
@@ -287,6 +287,12 @@ void ClusterState::OnTransportReady(PooledConnection& connection) {
 }
 
 void ClusterState::OnConnected(PooledConnection& connection) {
+  if (connection.h2 != nullptr && connection.h2->max_streams() == 0) {
+    // It would be opened anew at once, again and again.
+    OnConnectFailed(connection, Error::Upstream(Error::What::kConnectFailure, /*retryable=*/true),
+                    "it takes no HTTP/2 streams (SETTINGS_MAX_CONCURRENT_STREAMS is 0)");
+    return;
+  }
   counters_.Record(metrics_.connect_latency,
                    static_cast<uint64_t>((loop_.Now() - connection.since).count()));
   counters_.Gauge(metrics_.connections, +1);

@@ -42,6 +42,7 @@ PooledConnection::PooledConnection(EndpointPool& owner, std::unique_ptr<net::Tra
                                    TimePoint now)
     : net::Buried([](net::Buried* buried) { delete static_cast<PooledConnection*>(buried); }),
       pool(owner),
+      sessions(owner.sessions),
       connecting(std::move(transport)),
       since(now) {
   WatchConnect();

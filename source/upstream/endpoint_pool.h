@@ -47,7 +47,8 @@ class EndpointPool : public ListNode<EndpointPool, ReadyTag>,
   const std::shared_ptr<const Endpoint> endpoint;
   net::Address client;  // of the PROXY header
   net::Address destination;
-  net::TlsSessions sessions;                  // to be resumed
+  // To be resumed. Connections share it, as one that is closed may outlive the pool by a moment.
+  const std::shared_ptr<net::TlsSessions> sessions = std::make_shared<net::TlsSessions>();
   IntrusiveList<PooledConnection> available;  // take a stream; most recently used first
   IntrusiveList<LeaseWaiter> waiters;         // oldest first
   uint32_t connections = 0;                   // open or being opened
@@ -89,8 +90,9 @@ class PooledConnection final : public ListNode<PooledConnection>,
   }
 
   EndpointPool& pool;
-  std::unique_ptr<net::Transport> connecting;  // until it is connected
-  std::optional<http::H1ClientConnection> h1;  // from then on one of these
+  const std::shared_ptr<net::TlsSessions> sessions;  // outlives the transport
+  std::unique_ptr<net::Transport> connecting;        // until it is connected
+  std::optional<http::H1ClientConnection> h1;        // from then on one of these
   std::unique_ptr<http::H2ClientConnection> h2;
   TimePoint since;  // the start of kConnecting or kIdle
   uint32_t leases = 0;
