@@ -5,6 +5,7 @@
 
 #include "source/base/check.h"
 #include "source/http/chars.h"
+#include "source/http/codec_names.h"
 #include "source/http/list.h"
 
 namespace gatehouse::http {
@@ -14,34 +15,6 @@ namespace {
 // framing field, Date, Expect, TE, line ends. The caller's texts are added.
 constexpr size_t kOwnWords = 320;
 constexpr size_t kPerField = 4;  // ": " and CRLF
-
-// Never taken from the map, besides the hop-by-hop fields.
-constexpr NameSet kNotFromRequest({
-    Name::kConnection,
-    Name::kTransferEncoding,
-    Name::kUpgrade,
-    Name::kKeepAlive,
-    Name::kProxyConnection,
-    Name::kTe,
-    Name::kHttp2Settings,
-    Name::kProxyAuthenticate,
-    Name::kProxyAuthorization,
-    Name::kHost,
-    Name::kContentLength,
-    Name::kExpect,
-});
-constexpr NameSet kNotFromResponse({
-    Name::kConnection,
-    Name::kTransferEncoding,
-    Name::kUpgrade,
-    Name::kKeepAlive,
-    Name::kProxyConnection,
-    Name::kTe,
-    Name::kHttp2Settings,
-    Name::kProxyAuthenticate,
-    Name::kProxyAuthorization,
-    Name::kContentLength,
-});
 
 // Copies without a call for the sizes that names and most values have, reading nothing but `size`
 // bytes: two overlapping words cover any size between one and two of them.

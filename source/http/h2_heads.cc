@@ -6,6 +6,7 @@
 
 #include "source/base/check.h"
 #include "source/http/chars.h"
+#include "source/http/codec_names.h"
 #include "source/http/name_lookup.h"
 #include "source/http/normalize.h"
 #include "source/http/trailers.h"
@@ -15,21 +16,6 @@ namespace gatehouse::http {
 namespace {
 
 constexpr size_t kSpareFields = 8;
-
-constexpr NameSet kNotFromRequest({
-    Name::kConnection,
-    Name::kTransferEncoding,
-    Name::kUpgrade,
-    Name::kKeepAlive,
-    Name::kProxyConnection,
-    Name::kTe,
-    Name::kHttp2Settings,
-    Name::kProxyAuthenticate,
-    Name::kProxyAuthorization,
-    Name::kHost,
-    Name::kContentLength,
-    Name::kExpect,
-});
 
 // Of these hardly a value comes twice. In the HPACK table they would only take the places of fields
 // that do; but for those of a connection's first head, which bring their names there.
@@ -302,7 +288,7 @@ H2Fields ResponseFields(const ResponseHead& head, bool has_length, uint64_t leng
   H2Fields out{arena.NewArray<nghttp2_nv>(head.headers.size() + kSpareFields), 0};
   out.fields[out.count++] = StatusField(head.status);
   for (const HeaderEntry& entry : head.headers) {
-    if (kHopByHopNames.Has(entry.id) || entry.id == Name::kContentLength) continue;
+    if (kNotFromResponse.Has(entry.id)) continue;
     if (head.status == 101 && EqualsIgnoreCase(entry.name_view(), "sec-websocket-accept")) continue;
     out.fields[out.count++] = FieldOf(entry, first_head);
   }
