@@ -1,0 +1,106 @@
+// Fleet: what is known of each gateway: whether it is connected, what it runs, what it has refused.
+//
+// Owner: the control plane's main(). Any thread: its methods take a lock. The xDS server tells it;
+// the REST API, the CLI behind it and the metrics ask it. With several control planes over one
+// store, each publishes its own gateways there and reads those of the others (`Merge`).
+//
+//   fleet.Connected(id, {.node = "edge-1", .group = "edge", .address = "10.0.0.7:51234"});
+//   fleet.Rejected(id, rejection);
+//   std::vector<GatewayStatus> all = fleet.All();
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "source/control_plane/resource_set.h"
+
+namespace gatehouse::control {
+
+using WallTime = std::chrono::system_clock::time_point;
+
+struct StatusError {
+  std::string path;
+  std::string message;
+  std::string suggestion;
+  std::string file;  // where the refused version was written; may be empty
+  int line = 0;
+};
+
+struct ResourceRejection {
+  ResourceType type = ResourceType::kSecret;
+  std::string name;
+  std::string version;  // that was refused; may be empty
+  bool waiting = false;
+  std::vector<StatusError> errors;
+  WallTime at;
+};
+
+struct GatewayStatus {
+  std::string node;  // Node.id, or its address when it has none
+  std::string group;
+  std::string address;   // ip:port of the gateway's end
+  std::string instance;  // the control plane that it is connected to
+  std::string gateway_version;
+  std::string protocol;  // "delta" or "state-of-the-world"
+  bool connected = false;
+  WallTime connected_at;
+  WallTime last_seen;  // of its last message
+  // The revision that was sent last, and the last one of which it accepted everything.
+  uint64_t sent_revision = 0;
+  uint64_t accepted_revision = 0;
+  struct OfType {
+    uint64_t acks = 0;
+    uint64_t nacks = 0;
+    uint64_t resources = 0;  // that it has accepted
+    std::string text;        // of the last NACK, if it came without details
+  };
+  std::array<OfType, kResourceTypes> types;
+  // Refused, and not accepted since; by type and name.
+  std::map<std::pair<ResourceType, std::string>, ResourceRejection> rejections;
+  // Versions that it runs where these are not those of `accepted_revision`; by type and name.
+  std::map<std::pair<ResourceType, std::string>, std::string> versions;
+};
+
+class Fleet {
+ public:
+  explicit Fleet(std::string instance) : instance_(std::move(instance)) {}
+  Fleet(const Fleet&) = delete;
+  Fleet& operator=(const Fleet&) = delete;
+
+  // Tells of one stream, by an id of its own. `change` is called under the lock and must be quick.
+  void Connected(uint64_t stream, GatewayStatus status);
+  void Change(uint64_t stream, const std::function<void(GatewayStatus&)>& change);
+  // A gateway that is gone stays on the list for an hour.
+  void Disconnected(uint64_t stream);
+
+  // What another control plane told the store about its gateways, in place of what it told before.
+  void Merge(const std::string& instance, std::vector<GatewayStatus> gateways);
+  void Forget(const std::string& instance);
+
+  // Of this control plane alone, for the store.
+  [[nodiscard]] std::vector<GatewayStatus> Own() const;
+  // A node that is known to several is shown as the one that saw it last says.
+  [[nodiscard]] std::vector<GatewayStatus> All() const;
+  // Counts changes of Own().
+  [[nodiscard]] uint64_t changes() const;
+  [[nodiscard]] size_t connected() const;
+  [[nodiscard]] const std::string& instance() const { return instance_; }
+
+ private:
+  const std::string instance_;
+  mutable std::mutex mutex_;
+  uint64_t changes_ = 0;
+  std::map<uint64_t, GatewayStatus> streams_;
+  std::map<std::string, GatewayStatus> gone_;  // by node
+  std::map<std::string, std::vector<GatewayStatus>> others_;
+};
+
+}  // namespace gatehouse::control
