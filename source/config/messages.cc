@@ -1,9 +1,19 @@
 #include "source/config/messages.h"
 
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "google/protobuf/any.pb.h"
+#include "google/protobuf/descriptor.h"
 #include "google/protobuf/io/coded_stream.h"
 #include "google/protobuf/io/zero_copy_stream_impl_lite.h"
+#include "google/protobuf/unknown_field_set.h"
+
+#include "fmt/format.h"
+#include "source/config/source_map.h"
 
 namespace gatehouse::config {
 namespace {
@@ -14,6 +24,84 @@ void Serialize(const google::protobuf::MessageLite& message, std::string* out) {
   google::protobuf::io::CodedOutputStream coded(&stream);
   coded.SetSerializationDeterministic(true);  // maps in one order
   message.SerializeWithCachedSizes(&coded);
+}
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+// One walk; `path_` is that of the message in hand.
+class UnknownFieldSearch {
+ public:
+  std::optional<UnknownField> In(const Message& message);
+
+ private:
+  std::optional<UnknownField> InAny(const google::protobuf::Any& any);
+  std::optional<UnknownField> InField(const Message& message, const FieldDescriptor& field);
+  std::optional<UnknownField> InItem(const Message& message, const FieldDescriptor& field, int i);
+
+  std::string path_;
+};
+
+std::optional<UnknownField> UnknownFieldSearch::In(const Message& message) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  const google::protobuf::UnknownFieldSet& unknown = reflection.GetUnknownFields(message);
+  if (!unknown.empty()) {
+    return UnknownField{path_, fmt::format("field {} is not known to this version of the gateway",
+                                           unknown.field(0).number())};
+  }
+  if (message.GetDescriptor() == google::protobuf::Any::descriptor()) {
+    return InAny(static_cast<const google::protobuf::Any&>(message));
+  }
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const bool message_or_enum = field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE ||
+                                 field->cpp_type() == FieldDescriptor::CPPTYPE_ENUM;
+    if (!message_or_enum) continue;
+    const size_t size = path_.size();
+    AppendField(&path_, field->name());
+    if (auto found = InField(message, *field)) return found;
+    path_.resize(size);
+  }
+  return std::nullopt;
+}
+
+std::optional<UnknownField> UnknownFieldSearch::InField(const Message& message,
+                                                        const FieldDescriptor& field) {
+  if (!field.is_repeated()) return InItem(message, field, -1);
+  const int count = message.GetReflection()->FieldSize(message, &field);
+  for (int i = 0; i < count; ++i) {
+    const size_t size = path_.size();
+    AppendIndex(&path_, static_cast<size_t>(i));
+    if (auto found = InItem(message, field, i)) return found;
+    path_.resize(size);
+  }
+  return std::nullopt;
+}
+
+// The item, or the field's only value.
+std::optional<UnknownField> UnknownFieldSearch::InItem(const Message& message,
+                                                       const FieldDescriptor& field, int i) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+    return In(i < 0 ? reflection.GetMessage(message, &field)
+                    : reflection.GetRepeatedMessage(message, &field, i));
+  }
+  const int number = i < 0 ? reflection.GetEnumValue(message, &field)
+                           : reflection.GetRepeatedEnumValue(message, &field, i);
+  if (field.enum_type()->FindValueByNumber(number) != nullptr) return std::nullopt;
+  return UnknownField{
+      path_, fmt::format("the value {} is not known to this version of the gateway", number)};
+}
+
+std::optional<UnknownField> UnknownFieldSearch::InAny(const google::protobuf::Any& any) {
+  const std::string& url = any.type_url();
+  const auto* type = google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(
+      url.substr(url.rfind('/') + 1));
+  if (type == nullptr) return std::nullopt;  // whoever uses it tells
+  const std::unique_ptr<Message> inner(
+      google::protobuf::MessageFactory::generated_factory()->GetPrototype(type)->New());
+  return inner->ParseFromString(any.value()) ? In(*inner) : std::nullopt;
 }
 
 }  // namespace
@@ -34,6 +122,10 @@ std::string BytesOf(const google::protobuf::MessageLite& message) {
   static_cast<void>(message.ByteSizeLong());  // sizes are cached for what follows
   Serialize(message, &bytes);
   return bytes;
+}
+
+std::optional<UnknownField> UnknownFieldOf(const Message& message) {
+  return UnknownFieldSearch().In(message);
 }
 
 }  // namespace gatehouse::config
