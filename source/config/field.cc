@@ -6,6 +6,7 @@
 
 #include "fmt/format.h"
 #include "source/base/nearest.h"
+#include "source/base/no_such.h"
 #include "source/base/status.h"
 #include "source/config/text_scalars.h"
 #include "source/http/header_map.h"
@@ -54,7 +55,7 @@ void Field::ErrorBelow(const absl::Status& status) const {
 
 void Field::Unknown(std::string_view what, std::string_view name,
                     std::span<const std::string_view> known) const {
-  Error(fmt::format("there is no {} \"{}\"", what, name), Nearest(name, known));
+  Error(NoSuch(what, name), Nearest(name, known));
 }
 
 std::string Field::Path() const {

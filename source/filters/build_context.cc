@@ -4,6 +4,7 @@
 
 #include "fmt/format.h"
 #include "source/base/nearest.h"
+#include "source/base/no_such.h"
 #include "source/base/status.h"
 
 namespace gatehouse::filters {
@@ -38,8 +39,7 @@ absl::StatusOr<const upstream::Cluster*> BuildContext::Cluster(std::string_view 
                                                                std::string_view name) {
   const auto at = resources_.clusters.find(name);
   if (at == resources_.clusters.end()) {
-    return Error(field, fmt::format("there is no cluster \"{}\"", name),
-                 NearestName(resources_.clusters, name));
+    return Error(field, NoSuch("cluster", name), NearestName(resources_.clusters, name));
   }
   cluster_references_.emplace_back(name);
   return at->second;
@@ -49,8 +49,7 @@ absl::StatusOr<const gatehouse::v1::RateLimit*> BuildContext::RateLimit(std::str
                                                                         std::string_view name) {
   const auto at = resources_.rate_limits.find(name);
   if (at == resources_.rate_limits.end()) {
-    return Error(field, fmt::format("there is no rate limit \"{}\"", name),
-                 NearestName(resources_.rate_limits, name));
+    return Error(field, NoSuch("rate limit", name), NearestName(resources_.rate_limits, name));
   }
   rate_limit_references_.emplace_back(name);
   return at->second;
@@ -60,8 +59,7 @@ absl::StatusOr<std::string_view> BuildContext::Secret(std::string_view field,
                                                       std::string_view name) {
   const auto at = resources_.secrets.find(name);
   if (at == resources_.secrets.end()) {
-    return Error(field, fmt::format("there is no secret \"{}\"", name),
-                 NearestName(resources_.secrets, name));
+    return Error(field, NoSuch("secret", name), NearestName(resources_.secrets, name));
   }
   secret_references_.emplace_back(name);
   return std::string_view(at->second);

@@ -11,10 +11,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "google/protobuf/message.h"
 
 #include "source/base/time.h"
 
@@ -46,6 +49,8 @@ struct Upsert {
   std::string name;
   std::string version;  // the control plane's word for it; empty: it has none
   std::string bytes;    // the message in protobuf's binary form, of the update's type
+  // The same, parsed, if somebody had to do that already.
+  std::shared_ptr<const google::protobuf::Message> message = nullptr;
 };
 
 struct Update {
