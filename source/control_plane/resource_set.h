@@ -43,6 +43,8 @@ inline constexpr size_t kResourceTypes = 6;
 struct Origin {
   std::string file;  // as its author knows it: "shop.yaml", "edge/users.yaml"
   int line = 0;      // of the resource
+  // In the control plane's own directory, which alone changes it. Else it was applied.
+  bool from_directory = false;
   // Paths below the resource with their lines, in order of the paths.
   std::vector<std::pair<std::string, int>> lines;
 
