@@ -65,8 +65,13 @@ struct GatewayStatus {
   std::array<OfType, kResourceTypes> types;
   // Refused, and not accepted since; by type and name.
   std::map<std::pair<ResourceType, std::string>, ResourceRejection> rejections;
-  // Versions that it runs where these are not those of `accepted_revision`; by type and name.
+  // What it runs in place of what it refused, by type and name; empty: nothing, or not known. All
+  // else is as in `accepted_revision` or newer.
   std::map<std::pair<ResourceType, std::string>, std::string> versions;
+  // For people, newest last: types that it asks for and that are not ours, and the like.
+  std::vector<std::string> warnings;
+  // Of how many live streams with this node's name this is the newest, see All().
+  size_t connections = 0;
 };
 
 class Fleet {
