@@ -598,9 +598,8 @@ void Builder::Collect(std::string_view type, const std::vector<Resource<Message>
   for (size_t i = 0; i < resources.size(); ++i) {
     if (errors[i].entries().empty()) continue;
     result->errors.Append(errors[i]);
-    if (errors[i].ok()) continue;
-    result->rejections.push_back(
-        {type, std::string(NameOf(*resources[i].message)), std::move(errors[i])});
+    std::vector<Rejection>& list = errors[i].ok() ? result->warnings : result->rejections;
+    list.push_back({type, std::string(NameOf(*resources[i].message)), std::move(errors[i])});
   }
 }
 

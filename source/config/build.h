@@ -57,11 +57,16 @@ struct BuildEnvironment {
   size_t workers = 1;
   Environment variables = ProcessEnvironment();  // for Secret.environment
   FileReader read_file = DiskFileReader();       // for Secret.file and Respond.file
+  // For checking what another machine will serve: its files and variables count as there, and what
+  // depends on their content (is this a certificate?) is not judged. No files are read, ${NAME} in
+  // Secret.inline is known for what it is, and the snapshot is good for nothing but as the
+  // predecessor of the next such build.
+  bool another_machine = false;
   // Null: tickets do not outlive the config. For validating.
   TicketKeyStore* ticket_keys = nullptr;
 };
 
-// One resource that cannot be used, with its errors alone.
+// One resource, with what was found in it alone.
 struct Rejection {
   std::string_view type;  // "Cluster"
   std::string name;
@@ -72,6 +77,7 @@ struct BuildResult {
   std::shared_ptr<const Snapshot> snapshot;  // null when there are errors
   ErrorList errors;                          // of all resources
   std::vector<Rejection> rejections;         // the same errors by resource
+  std::vector<Rejection> warnings;           // of resources without errors, which are used
   std::vector<FileRead> files;               // also of a build that failed; each once
 };
 

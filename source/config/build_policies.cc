@@ -6,6 +6,7 @@
 #include "fmt/format.h"
 #include "source/base/status.h"
 #include "source/config/build_filters.h"
+#include "source/config/text_environment.h"
 #include "source/filters/rate_limit/limit_policy.h"
 
 namespace gatehouse::config {
@@ -41,9 +42,34 @@ std::optional<std::string> ReadSecretFile(const v1::Secret& secret, BuildScope& 
     field.Error(content.status());
     return std::nullopt;
   }
+  if (scope.environment.another_machine) return std::nullopt;
   std::string text = *content;
   DropLineBreak(&text);
   return NotEmpty(std::move(text), field);
+}
+
+// What another machine will make of it: nothing, if that depends on its variables.
+std::optional<std::string> ExpandElsewhere(const std::string& text, const Field& field) {
+  bool depends = false;
+  absl::StatusOr<std::string> expanded =
+      ExpandEnvironment(text, [&](const std::string&) -> std::optional<std::string> {
+        depends = true;
+        return "-";
+      });
+  if (expanded.ok() && !depends) return NotEmpty(*std::move(expanded), field);
+  field.Error(expanded.status());
+  return std::nullopt;
+}
+
+std::optional<std::string> ReadVariable(const std::string& name, const BuildScope& scope,
+                                        const Field& field) {
+  const Environment& variables = scope.environment.variables;
+  if (scope.environment.another_machine && !name.empty()) return std::nullopt;
+  std::optional<std::string> text;
+  if (variables && !scope.environment.another_machine) text = variables(name);
+  if (text) return NotEmpty(*std::move(text), field);
+  field.Error(fmt::format("the environment variable \"{}\" is not set", name));
+  return std::nullopt;
 }
 
 }  // namespace
@@ -52,18 +78,14 @@ std::optional<std::string> ReadSecret(const v1::Secret& secret, BuildScope& scop
                                       const Field& field) {
   switch (secret.source_case()) {
     case v1::Secret::kInline:
+      if (scope.environment.another_machine) {
+        return ExpandElsewhere(secret.inline_(), field.Below("inline"));
+      }
       return NotEmpty(secret.inline_(), field.Below("inline"));
     case v1::Secret::kFile:
       return ReadSecretFile(secret, scope, field.Below("file"));
-    case v1::Secret::kEnvironment: {
-      const Field name = field.Below("environment");
-      const Environment& variables = scope.environment.variables;
-      std::optional<std::string> text;
-      if (variables) text = variables(secret.environment());
-      if (text) return NotEmpty(*std::move(text), name);
-      name.Error(fmt::format("the environment variable \"{}\" is not set", secret.environment()));
-      return std::nullopt;
-    }
+    case v1::Secret::kEnvironment:
+      return ReadVariable(secret.environment(), scope, field.Below("environment"));
     case v1::Secret::SOURCE_NOT_SET:
       break;
   }

@@ -73,13 +73,17 @@ const absl::StatusOr<std::string>& BuildScope::ReadFile(const std::string& path,
   if (at != files_.end()) return at->second;
   absl::StatusOr<std::string> content;
   const auto read = [&](std::string full_path) {
+    if (environment.another_machine) {
+      content = "-";
+      return;
+    }
     content = environment.read_file(full_path, max_bytes);
     files_read_.push_back(
         {std::move(full_path), purpose, content.ok() ? ContentHash(*content) : 0});
   };
   if (path.empty() || path.find('\0') != std::string::npos) {
     content = InvalidArgument("is not a path");
-  } else if (path.front() == '/') {
+  } else if (path.front() == '/' || environment.another_machine) {
     read(path);
   } else if (resources.folder.empty()) {
     content = InvalidArgument("must be an absolute path: this config is not in a file");

@@ -48,7 +48,8 @@ struct BuildScope {
   NameSet route_tables;
   // Where secrets come from, as it was written: "/etc/site.pem", "$SITE_KEY".
   std::map<std::string, std::string, std::less<>> secret_places;
-  NameSet broken_secrets;  // with errors of their own
+  // With errors of their own, or of another machine: nobody judges their text.
+  NameSet broken_secrets;
 
   // Not the same object (or text) as in `previous`.
   NameSet changed_clusters;

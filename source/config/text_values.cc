@@ -10,8 +10,10 @@
 
 #include "fmt/format.h"
 #include "source/base/nearest.h"
+#include "source/base/status.h"
 #include "source/base/utf8.h"
 #include "source/config/text_decoder.h"
+#include "source/config/text_environment.h"
 #include "source/config/text_scalars.h"
 
 namespace gatehouse::config {
@@ -43,31 +45,6 @@ bool IsDigits(std::string_view text) {
     if (c < '0' || c > '9') return false;
   }
   return true;
-}
-
-bool BeginsName(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-
-// ${NAME} or ${NAME:-default} at the front of `text`.
-struct Reference {
-  std::string name;
-  std::optional<std::string_view> fallback;
-  size_t size = 0;
-};
-std::optional<Reference> ParseReference(std::string_view text) {
-  size_t at = 2;
-  if (at >= text.size() || !BeginsName(text[at])) return std::nullopt;
-  while (at < text.size() && (BeginsName(text[at]) || (text[at] >= '0' && text[at] <= '9'))) ++at;
-  Reference reference;
-  reference.name = text.substr(2, at - 2);
-  if (text.substr(at).starts_with(":-")) {
-    const size_t close = text.find('}', at);
-    if (close == std::string_view::npos) return std::nullopt;
-    reference.fallback = text.substr(at + 2, close - at - 2);
-    at = close;
-  }
-  if (at >= text.size() || text[at] != '}') return std::nullopt;
-  reference.size = at + 1;
-  return reference;
 }
 
 bool IsUtf8(std::string_view text) {
@@ -251,44 +228,20 @@ void Decoder::DecodeString(const Node& node, Message* message, const FieldDescri
   Store(message, field, std::move(value), &Reflection::SetString, &Reflection::AddString);
 }
 
-// Values never show in an error: they are secrets. Names do.
 bool Decoder::Substitute(const Node& node, std::string* value) {
-  std::string out;
-  std::string_view rest = *value;
-  while (true) {
-    const size_t at = rest.find("${");
-    out.append(rest.substr(0, at));
-    if (at == std::string_view::npos) break;
-    if (at > 0 && rest[at - 1] == '$') {  // $${ is the text ${
-      out.append("{");
-      rest.remove_prefix(at + 2);
-      continue;
-    }
-    rest.remove_prefix(at);
-    const std::optional<Reference> reference = ParseReference(rest);
-    if (!reference) {
-      Error(node, "expected ${NAME} or ${NAME:-default}; for the text ${ itself write $${");
-      return false;
-    }
-    std::optional<std::string> found = context_.environment(reference->name);
-    if (reference->fallback && (!found || found->empty())) found = *reference->fallback;
-    if (!found) {
-      Error(node, fmt::format("the environment variable {} is not set; set it, or give a default "
-                              "with ${{{}:-default}}",
-                              reference->name, reference->name));
-      return false;
-    }
-    out.append(*found);
-    rest.remove_prefix(reference->size);
+  absl::StatusOr<std::string> text = ExpandEnvironment(*value, context_.environment);
+  if (!text.ok()) {
+    Error(node, MessageOf(text.status()));
+    return false;
   }
-  *value = std::move(out);
+  *value = *std::move(text);
   return true;
 }
 
 void Decoder::WarnOfSubstitution(const Node& node) {
   const std::string_view text = node.text();
   for (size_t at = text.find("${"); at != std::string_view::npos; at = text.find("${", at + 2)) {
-    if (const std::optional<Reference> reference = ParseReference(text.substr(at))) {
+    if (const std::optional<EnvironmentReference> reference = ParseReference(text.substr(at))) {
       Warn(node,
            fmt::format("${{{}}} stays as it is: the environment is read only in the values of "
                        "secrets",

@@ -1,5 +1,7 @@
 #include "source/server/command_line.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <iterator>
@@ -13,6 +15,7 @@
 #include "source/base/nearest.h"
 #include "source/server/server.h"
 #include "source/server/tools.h"
+#include "source/server/validation_service.h"
 
 namespace gatehouse::server {
 namespace {
@@ -54,7 +57,12 @@ int RunCommandLine(int argc, char** argv, const filters::Registry& filters) {
   std::vector<std::string> files;
   CLI::App* validate =
       app.add_subcommand("validate", "Tell every error in FILEs, and serve nothing");
-  validate->add_option("FILE", files, "Configs")->required();
+  CLI::Option* validate_files = validate->add_option("FILE", files, "Configs");
+  bool serve = false;
+  validate
+      ->add_flag("--serve", serve,
+                 "Check what a control plane writes to stdin, and answer on stdout")
+      ->excludes(validate_files);
 
   CLI::App* schema = app.add_subcommand("schema", "Print the JSON Schema of a config, for editors");
   CLI::App* version = app.add_subcommand("version", "Print the version");
@@ -72,6 +80,13 @@ int RunCommandLine(int argc, char** argv, const filters::Registry& filters) {
   if (run->parsed()) {
     options.watch = !no_watch;
     return Server(filters, options).Run();
+  }
+  if (validate->parsed() && serve) {
+    return ServeValidation(STDIN_FILENO, STDOUT_FILENO, filters);
+  }
+  if (validate->parsed() && files.empty()) {
+    fmt::print(stderr, "gatehouse validate: which FILE? See gatehouse validate --help\n");
+    return kExitUsage;
   }
   if (validate->parsed()) return ValidateFiles(files, filters);
   if (schema->parsed()) return PrintSchema();
