@@ -76,35 +76,59 @@ struct GatewayStatus {
 
 class Fleet {
  public:
-  explicit Fleet(std::string instance) : instance_(std::move(instance)) {}
+  using WallClock = std::function<WallTime()>;
+  explicit Fleet(std::string instance, WallClock now = &std::chrono::system_clock::now)
+      : instance_(std::move(instance)), now_(std::move(now)) {}
   Fleet(const Fleet&) = delete;
   Fleet& operator=(const Fleet&) = delete;
 
   // Tells of one stream, by an id of its own. `change` is called under the lock and must be quick.
   void Connected(uint64_t stream, GatewayStatus status);
   void Change(uint64_t stream, const std::function<void(GatewayStatus&)>& change);
-  // A gateway that is gone stays on the list for an hour.
+  // A gateway that is gone stays on the list for an hour (of 10 000, the last).
   void Disconnected(uint64_t stream);
 
   // What another control plane told the store about its gateways, in place of what it told before.
   void Merge(const std::string& instance, std::vector<GatewayStatus> gateways);
   void Forget(const std::string& instance);
 
-  // Of this control plane alone, for the store.
+  // Of this control plane alone, for the store; one entry for each node.
   [[nodiscard]] std::vector<GatewayStatus> Own() const;
   // A node that is known to several is shown as the one that saw it last says.
   [[nodiscard]] std::vector<GatewayStatus> All() const;
   // Counts changes of Own().
   [[nodiscard]] uint64_t changes() const;
   [[nodiscard]] size_t connected() const;
+  // Of the live streams of this control plane, for metrics.
+  struct Totals {
+    size_t connected = 0;
+    size_t rejecting = 0;          // gateways that have refused something
+    size_t rejections = 0;         // resources, each counted for each gateway
+    uint64_t oldest_accepted = 0;  // 0: nobody is connected, or somebody has accepted nothing yet
+  };
+  [[nodiscard]] Totals totals() const;
   [[nodiscard]] const std::string& instance() const { return instance_; }
 
  private:
+  static constexpr std::chrono::hours kRemembered{1};
+  static constexpr size_t kMaxGone = 10'000;
+
+  static void Add(std::map<std::string_view, GatewayStatus>& by_node, const GatewayStatus& status,
+                  size_t connections);
+  [[nodiscard]] std::vector<GatewayStatus> OwnLocked() const;
+  void ForgetOld();
+
   const std::string instance_;
+  const WallClock now_;
   mutable std::mutex mutex_;
   uint64_t changes_ = 0;
   std::map<uint64_t, GatewayStatus> streams_;
-  std::map<std::string, GatewayStatus> gone_;  // by node
+  // By node.
+  struct Gone {
+    GatewayStatus status;
+    WallTime at;
+  };
+  std::map<std::string, Gone, std::less<>> gone_;
   std::map<std::string, std::vector<GatewayStatus>> others_;
 };
 

@@ -45,7 +45,7 @@ struct Origin {
   int line = 0;      // of the resource
   // In the control plane's own directory, which alone changes it. Else it was applied.
   bool from_directory = false;
-  // Paths below the resource with their lines, in order of the paths.
+  // Paths below the resource with their lines, sorted by path as strings are.
   std::vector<std::pair<std::string, int>> lines;
 
   // The line of `path` or of its nearest ancestor that was written.

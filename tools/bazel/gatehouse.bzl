@@ -188,6 +188,42 @@ def gatehouse_proto_library(name, srcs, deps = [], visibility = ["//visibility:p
         **kwargs
     )
 
+def gatehouse_grpc_library(name, src, deps, visibility = ["//visibility:public"], **kwargs):
+    """The gRPC services of a .proto file by grpc++: x.grpc.pb.h beside x.pb.h.
+
+    grpc++ brings OpenSSL along, so nothing that is linked with BoringSSL (the gateway) may depend on this.
+
+    Args:
+      name: name of the C++ library.
+      src: the .proto file, in this package.
+      deps: the gatehouse_proto_library of `src`, first, and those that it imports from.
+      visibility: of the library.
+      **kwargs: as for cc_library.
+    """
+    stem = src[:-len(".proto")]
+    header = stem + ".grpc.pb.h"
+    source = stem + ".grpc.pb.cc"
+    native.genrule(
+        name = name + "_protoc",
+        srcs = [_sources_of(dep) for dep in deps],
+        outs = [header, source],
+        cmd = " && ".join([
+            "protoc -I. -I/usr/include --grpc_out=$(GENDIR) " +
+            "--plugin=protoc-gen-grpc=$$(command -v grpc_cpp_plugin) " + native.package_name() + "/" + src,
+            "sed -i '1i #pragma GCC system_header' $(RULEDIR)/" + header,
+        ]),
+    )
+    native.cc_library(
+        name = name,
+        srcs = [source],
+        hdrs = [header],
+        linkstatic = True,
+        visibility = visibility,
+        deps = deps + ["@system//:grpcpp"],
+        copts = ["-w"],
+        **kwargs
+    )
+
 def gatehouse_py_test(name, src, data = [], size = "small", args = [], **kwargs):
     """A file of unittest cases, run by the system's python3.
 

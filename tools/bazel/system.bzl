@@ -21,6 +21,8 @@ _LIBRARIES = {
     "cli11": [],
     "fmt": ["fmt"],
     "gmock": ["gmock"],
+    # Brings OpenSSL along, so nothing that is linked with BoringSSL may have it, the gateway least of all: what uses it
+    # (gatehouse-control, peers of tests) is a program of its own.
     "grpcpp": ["grpc++"],
     "gtest": ["gtest"],
     "gtest_main": ["gtest_main"],
@@ -33,8 +35,6 @@ _LIBRARIES = {
 
 # Further attributes of a target.
 _ATTRIBUTES = {
-    # Brings OpenSSL along, so nothing that is linked with BoringSSL may have it: peers of tests are programs of their own.
-    "grpcpp": "testonly = True",
     "protobuf": """deps = select({
     "@//tools/bazel:tsan": ["@//tools/bazel:protobuf_for_tsan"],
     "//conditions:default": [],
