@@ -53,18 +53,6 @@ struct Upsert {
   std::shared_ptr<const google::protobuf::Message> message = nullptr;
 };
 
-struct Update {
-  uint64_t id = 0;  // never used again in this process
-  Type type = Type::kSecret;
-  std::vector<Upsert> upserts;
-  // Names; also those that the control plane says it does not have.
-  std::vector<std::string> removed;
-  // State of the world: `upserts` is all there is of the type, what is missing is removed.
-  bool complete = false;
-  // Of the whole message, for people. May be empty.
-  std::string version;
-};
-
 // What is wrong with one resource of an update.
 struct Refusal {
   struct Error {
@@ -76,6 +64,21 @@ struct Refusal {
   std::string version;
   std::vector<Error> errors;
   bool waiting = false;  // only for what it refers to
+};
+
+struct Update {
+  uint64_t id = 0;  // never used again in this process
+  Type type = Type::kSecret;
+  std::vector<Upsert> upserts;
+  // Names; also those that the control plane says it does not have.
+  std::vector<std::string> removed;
+  // What could not be read, or not safely: the client has refused it already, whatever the answer
+  // says. For people; what was held under these names stays.
+  std::vector<Refusal> refused;
+  // State of the world: `upserts` is all there is of the type, what is missing is removed.
+  bool complete = false;
+  // Of the whole message, for people. May be empty.
+  std::string version;
 };
 
 // Versions of resources that are held, by name.
