@@ -41,6 +41,13 @@ bool TakesNull(const google::protobuf::FieldDescriptor& field) {
   return IsMessage(field) && FormOf(*field.message_type()) == MessageForm::kValue;
 }
 
+// `tls:` with nothing behind it may be meant as TLS with the defaults, and without would be plain
+// TCP: where being there is all that a field says, its author has to say it.
+bool NullIsAmbiguous(const google::protobuf::FieldDescriptor& field) {
+  return IsMessage(field) && !field.is_repeated() &&
+         FormOf(*field.message_type()) == MessageForm::kFields;
+}
+
 }  // namespace
 
 const Decoder::MessageTraits& Decoder::TraitsFor(const Descriptor& descriptor) {
@@ -181,9 +188,15 @@ void Decoder::DecodeFields(const Node& node, Message* message, bool skip_type) {
       ReportUnknownField(member, descriptor);
       continue;
     }
-    if (member.value.kind() == NodeKind::kNull && !TakesNull(*field)) continue;
-    seen[static_cast<size_t>(field->index())] = true;
     const PathScope scope(path_);
+    if (member.value.kind() == NodeKind::kNull && !TakesNull(*field)) {
+      if (!NullIsAmbiguous(*field)) continue;
+      seen[static_cast<size_t>(field->index())] = true;
+      AppendField(&path_, field->name());
+      Error(member.key, "nothing is written here: write {} for the defaults, or leave it out");
+      continue;
+    }
+    seen[static_cast<size_t>(field->index())] = true;
     if (!CheckOneof(member, *field, &chosen)) continue;
     AppendField(&path_, field->name());
     DecodeField(member.value, message, *field);

@@ -161,12 +161,24 @@ TEST(TextTest, Enums) {
 }
 
 TEST(TextTest, NullIsNotWritten) {
-  const Everything m = Good("name: ~\nweight:\nplaces: null\nby_name:\nby_flag: true\ninner:\n");
+  const Everything m = Good("name: ~\nweight:\nplaces: null\nby_name:\nby_flag: true\ntimeout:\n");
   EXPECT_FALSE(m.has_weight());
-  EXPECT_FALSE(m.has_inner());
+  EXPECT_FALSE(m.has_timeout());
   EXPECT_EQ(m.choice_case(), Everything::kByFlag);
   EXPECT_TRUE(Good("weight: 0").has_weight());
   EXPECT_EQ(Errors("labels: {a: }"), "f.yaml:1: labels[\"a\"]: the value is missing\n");
+}
+
+// `tls:` alone must not come out as plain TCP.
+TEST(TextTest, NothingIsNoMessage) {
+  EXPECT_EQ(
+      Errors("inner:\n  by_place:\n"),
+      "f.yaml:2: inner.by_place: nothing is written here: write {} for the defaults, or leave "
+      "it out\n");
+  EXPECT_EQ(Errors("{\"inner\": null}", TextFormat::kJson),
+            "f.yaml:1: inner: nothing is written here: write {} for the defaults, or leave it "
+            "out\n");
+  EXPECT_TRUE(Good("inner: {}").has_inner());
 }
 
 TEST(TextTest, OneofsTakeOneMember) {
