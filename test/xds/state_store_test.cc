@@ -23,10 +23,9 @@
 #include <utility>
 #include <vector>
 
-#include <fmt/format.h>
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include <fmt/format.h>
 
 #include "source/xds/saved_file.h"
 #include "test/fakes/manual_clock.h"
@@ -654,11 +653,13 @@ TEST_F(StateStoreTest, TheNewProcessDiesAfterItTookOver) {
 }
 
 TEST_F(StateStoreTest, TheNewProcessDiesBeforeItTookOver) {
-  Start();
-  SaveNow("a");
-  const std::vector<std::string> before = Names();
-  const std::string config = Read("config");
-  ASSERT_TRUE(RunsToItsEnd([&] {
+  int pipe_ends[2];
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  std::vector<std::string> before;
+  std::string config;
+  const auto life = [&] {
+    char told = 0;
+    if (read(pipe_ends[0], &told, 1) != 1) _exit(1);
     ManualClock clock;
     net::Loop loop(clock);
     auto store =
@@ -668,7 +669,16 @@ TEST_F(StateStoreTest, TheNewProcessDiesBeforeItTookOver) {
     (*store)->Save(Plain("x"));
     (*store)->Flush();
     store->reset();
+  };
+  ASSERT_TRUE(RunsToItsEnd(life, [&](pid_t) {
+    Start();
+    SaveNow("a");
+    before = Names();
+    config = Read("config");
+    EXPECT_EQ(write(pipe_ends[1], "x", 1), 1);
   }));
+  close(pipe_ends[0]);
+  close(pipe_ends[1]);
   EXPECT_EQ(Names(), before);
   EXPECT_EQ(Read("config"), config);
   SaveNow("b");
