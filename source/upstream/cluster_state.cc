@@ -63,7 +63,10 @@ ClusterState::~ClusterState() {
 
 AcquireResult ClusterState::Acquire(const PickHint& hint, LeaseWaiter& waiter) {
   DCHECK(!waiter.waiting());
-  if (__builtin_expect(!waiter.failure_.empty(), 0)) waiter.failure_.clear();
+  if (__builtin_expect(waiter.failed_ != nullptr, 0)) {
+    waiter.failure_.clear();
+    waiter.failed_ = nullptr;
+  }
   const uint32_t index = balancer_->Pick(hint);
   if (__builtin_expect(index == Balancer::kNone, 0)) {
     const Error error = Error::Gateway(Error::What::kNoHealthyUpstream);
@@ -172,6 +175,7 @@ AcquireResult ClusterState::Wait(EndpointPool& pool, const PickHint& hint, Lease
   if (error) {
     CountFailure(error);
     waiter.failure_ = std::exchange(pool.failure, {});
+    waiter.failed_ = pool.endpoint.get();
     return {AcquireStatus::kFailed, Lease(), error};
   }
   waiter.hint_ = hint;

@@ -46,6 +46,7 @@ void ClusterState::FailFirst(EndpointPool& pool, Error error) {
   Dequeue(*waiter);
   waiter->error_ = error;
   waiter->failure_ = pool.failure;
+  waiter->failed_ = pool.endpoint.get();
   failed_.PushBack(*waiter);
   loop_.FlushLater(serve_later_);
 }

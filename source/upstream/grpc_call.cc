@@ -158,6 +158,7 @@ void GrpcCall::Start(const GrpcRequest& request, GrpcReader& reader) {
   cluster_ = request.cluster;
   reader_ = &reader;
   wanted_ = request.messages;
+  avoid_ = request.avoid;
   max_message_bytes_ = request.max_message_bytes;
   decoder_ = GrpcFrameDecoder(max_message_bytes_);
   BuildHead(request);
@@ -243,18 +244,20 @@ void GrpcCall::Connect() {
         fmt::format("{}: the cluster speaks HTTP/1.1; set protocol: http2", Peer()));
     return;
   }
-  AcquireResult result = upstreams_.StateOf(*cluster_).Acquire({}, waiter_);
+  AcquireResult result = upstreams_.StateOf(*cluster_).Acquire({.avoid = avoid_}, waiter_);
   if (result.status != AcquireStatus::kWaiting) OnLease(std::move(result.lease), result.error);
 }
 
 void GrpcCall::OnLease(Lease lease, Error error) {
   if (error) {
+    if (waiter_.failed_endpoint() != nullptr) NoteEndpoint(*waiter_.failed_endpoint());
     End(StatusOf(error, std::nullopt),
         fmt::format("{}: {}", Peer(),
                     waiter_.failure().empty() ? WordsFor(error, std::nullopt) : waiter_.failure()),
         /*unprocessed=*/true);
   } else if (!lease.http2()) {
     lease_ = std::move(lease);
+    NoteEndpoint(lease_.endpoint());
     End(GrpcStatus::kUnavailable,
         fmt::format("{}: the cluster speaks HTTP/1.1; set protocol: http2", Peer()));
   } else {
@@ -265,6 +268,7 @@ void GrpcCall::OnLease(Lease lease, Error error) {
 void GrpcCall::Open(Lease lease) {
   state_ = State::kOpen;
   lease_ = std::move(lease);
+  NoteEndpoint(lease_.endpoint());
   sent_at_ = upstreams_.loop().Now();
   if (deadline_.armed()) {
     char text[http::kMaxGrpcTimeout];
@@ -280,6 +284,11 @@ void GrpcCall::Open(Lease lease) {
   }
   sender_->AllowBody(wanted_ > 0 ? kReadAhead : 0);
   reader_->OnStarted();
+}
+
+void GrpcCall::NoteEndpoint(const Endpoint& endpoint) {
+  endpoint_ = &endpoint;
+  address_ = head_.headers.arena().Copy(endpoint.text());
 }
 
 void GrpcCall::OnCredit() {

@@ -64,6 +64,8 @@ struct GrpcRequest {
   Duration timeout = kNoTimeout;
   size_t max_message_bytes = size_t{4} << 20;  // of the server's messages
   uint32_t messages = UINT32_MAX;              // as by AllowMessages()
+  // Not this endpoint, if there is another one (PickHint::avoid).
+  const Endpoint* avoid = nullptr;
 };
 
 class GrpcReader {
@@ -104,6 +106,10 @@ class GrpcCall final : public http::Receiver {
   // From now on so many more messages may come; replaces what was allowed before.
   void AllowMessages(uint32_t count);
   void Pause() { AllowMessages(0); }
+  // The server, once it is connected to or could not be: host:port, in the arena, and its endpoint,
+  // which may only be compared. Empty and null before.
+  [[nodiscard]] std::string_view address() const { return address_; }
+  [[nodiscard]] const Endpoint* endpoint() const { return endpoint_; }
 
  private:
   enum class State : uint8_t {
@@ -126,6 +132,7 @@ class GrpcCall final : public http::Receiver {
   void Connect();
   void OnLease(Lease lease, http::Error error);
   void Open(Lease lease);
+  void NoteEndpoint(const Endpoint& endpoint);
   void OnTimeout();
   void Deliver();
   void CloseStream();
@@ -156,6 +163,9 @@ class GrpcCall final : public http::Receiver {
   TimePoint sent_at_;
   size_t max_message_bytes_ = 0;
   std::string text_;  // why it cannot be, or how it ended
+  const Endpoint* avoid_ = nullptr;
+  const Endpoint* endpoint_ = nullptr;
+  std::string_view address_;
   uint32_t wanted_ = 0;
   State state_ = State::kNew;
   bool writes_done_ = false;

@@ -98,8 +98,23 @@ void GrpcStream::AllowMessages(uint32_t count) {
   if (call_) call_->AllowMessages(count);
 }
 
+void GrpcStream::NoteServer() {
+  address_ = call_->address();
+  request_.avoid = call_->endpoint();
+}
+
+void GrpcStream::Drop() {
+  if (!connected_) return;
+  answered_ = false;
+  const Duration delay = NextDelay();
+  connected_ = false;
+  call_.reset();
+  upstreams_.loop().Arm(retry_, delay);
+}
+
 void GrpcStream::OnStarted() {
   connected_ = true;
+  NoteServer();
   connected_at_ = upstreams_.loop().Now();
   owner_.OnConnected();
 }
@@ -113,6 +128,7 @@ void GrpcStream::OnMessage(Chain& message) {
 void GrpcStream::OnDone(const GrpcResult& result, const http::HeaderMap& /*trailers*/) {
   const Duration delay = NextDelay();
   connected_ = false;
+  NoteServer();
   upstreams_.loop().Arm(retry_, delay);
   owner_.OnDisconnected(result);
 }

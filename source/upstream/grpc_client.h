@@ -18,6 +18,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "source/base/arena.h"
@@ -93,6 +94,8 @@ class GrpcStreamOwner {
   ~GrpcStreamOwner() = default;
 };
 
+// Each attempt goes to another endpoint than the one before, if the cluster has one: whatever it
+// was that ended the stream, another server may do better.
 // A dead server is noticed by the cluster's HTTP/2 PINGs (H2ClientOptions::ping_interval).
 class GrpcStream final : private GrpcReader {
  public:
@@ -105,6 +108,9 @@ class GrpcStream final : private GrpcReader {
   void Start(const GrpcRequest& request);
   // Ends the stream, and no callback comes any more. Start() may follow.
   void Stop();
+  // Ends the stream that runs, as a failure however much it said: it said what makes no sense. The
+  // next one follows, and there is no OnDisconnected.
+  void Drop();
   // From the next attempt on, after a config change. The old one is not used by new streams.
   void UseCluster(const Cluster& cluster) { request_.cluster = &cluster; }
 
@@ -112,6 +118,9 @@ class GrpcStream final : private GrpcReader {
   [[nodiscard]] bool connected() const { return connected_; }
   // When the next attempt begins; kNever unless it waits for that.
   [[nodiscard]] TimePoint next_attempt() const { return retry_.deadline(); }
+  // host:port of the server of this stream, or of the attempt or stream that ended last; empty when
+  // there was none to ask. Until the next attempt ends.
+  [[nodiscard]] const std::string& address() const { return address_; }
 
   // As those of GrpcCall. False also while it is not connected.
   [[nodiscard]] bool Send(std::string_view message) { return connected_ && call_->Send(message); }
@@ -126,6 +135,7 @@ class GrpcStream final : private GrpcReader {
   void OnCredit() override { owner_.OnCredit(); }
   void OnDone(const GrpcResult& result, const http::HeaderMap& trailers) override;
   void Connect();
+  void NoteServer();
   [[nodiscard]] Duration NextDelay();
 
   Upstreams& upstreams_;
@@ -135,6 +145,7 @@ class GrpcStream final : private GrpcReader {
   Arena arena_;  // of one stream at a time
   GrpcRequest request_;
   std::optional<GrpcCall> call_;
+  std::string address_;
   Timer retry_;
   TimePoint connected_at_;
   uint32_t failures_ = 0;  // in a row

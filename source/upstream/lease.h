@@ -99,6 +99,9 @@ class LeaseWaiter : public ListNode<LeaseWaiter> {
   // Why no connection could be made, in words, after an error of that kind: the endpoint and the
   // reason. Empty otherwise. Until the next Acquire().
   [[nodiscard]] const std::string& failure() const { return failure_; }
+  // To which endpoint, when there was one. Valid in `done` and right after Acquire(); later it may
+  // only be compared.
+  [[nodiscard]] const Endpoint* failed_endpoint() const { return failed_; }
   void ForgetFailure() { failure_.clear(); }
 
  private:
@@ -112,6 +115,7 @@ class LeaseWaiter : public ListNode<LeaseWaiter> {
   TimePoint since_;
   http::Error error_;  // that is about to be told
   std::string failure_;
+  const Endpoint* failed_ = nullptr;
 };
 
 enum class AcquireStatus : uint8_t { kReady, kWaiting, kFailed };
