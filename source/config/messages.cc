@@ -40,7 +40,12 @@ class UnknownFieldSearch {
   std::optional<UnknownField> InItem(const Message& message, const FieldDescriptor& field, int i);
 
   std::string path_;
+  int any_depth_ = 0;
 };
+
+// An Any within an Any, and so on: each is parsed anew, so that the parser's own limit of depth
+// does not hold, and the stack would end at some depth that a peer chooses.
+constexpr int kMaxAnyDepth = 8;
 
 std::optional<UnknownField> UnknownFieldSearch::In(const Message& message) {
   const google::protobuf::Reflection& reflection = *message.GetReflection();
@@ -99,9 +104,16 @@ std::optional<UnknownField> UnknownFieldSearch::InAny(const google::protobuf::An
   const auto* type = google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(
       url.substr(url.rfind('/') + 1));
   if (type == nullptr) return std::nullopt;  // whoever uses it tells
+  if (any_depth_ == kMaxAnyDepth) {
+    return UnknownField{path_, "more messages within one another than any extension has"};
+  }
   const std::unique_ptr<Message> inner(
       google::protobuf::MessageFactory::generated_factory()->GetPrototype(type)->New());
-  return inner->ParseFromString(any.value()) ? In(*inner) : std::nullopt;
+  if (!inner->ParseFromString(any.value())) return std::nullopt;
+  ++any_depth_;
+  auto found = In(*inner);
+  --any_depth_;
+  return found;
 }
 
 }  // namespace
