@@ -23,5 +23,6 @@ namespace gatehouse {
 
 // Appends `text` as a JSON string with its quotes.
 void AppendJsonString(std::string* out, std::string_view text);
+[[nodiscard]] std::string QuoteJson(std::string_view text);
 
 }  // namespace gatehouse

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "api/gatehouse/v1/bootstrap.pb.h"
+#include "source/base/no_such.h"
 #include "source/config/build.h"
 
 namespace gatehouse::config {
@@ -22,6 +23,19 @@ bool LiesAtOrBelow(std::string_view path, std::string_view above) {
   return !above.empty() && (rest.empty() || rest.front() == '.' || rest.front() == '[');
 }
 
+// What is not in the file may be pushed.
+ErrorList WithoutPushed(const ErrorList& errors) {
+  ErrorList left;
+  for (ConfigError error : errors.entries()) {
+    if (ReadNoSuch(error.message)) {
+      error.severity = ConfigError::Severity::kWarning;
+      error.message += " in this file; it waits until the control plane pushes it";
+    }
+    left.Add(std::move(error));
+  }
+  return left;
+}
+
 // `read` decodes into the message and the map.
 template <typename Read>
 LoadedBootstrap Load(const Environment& variables, Read&& read) {
@@ -32,6 +46,7 @@ LoadedBootstrap Load(const Environment& variables, Read&& read) {
   // Without a document there is nothing to look for more errors in.
   if (loaded.source.empty()) return loaded;
   loaded.settings = ReadSettings(*bootstrap, loaded.source, loaded.errors);
+  loaded.control_plane = ReadControlPlane(*bootstrap, loaded.source, loaded.errors);
   loaded.bootstrap = std::move(bootstrap);
   loaded.resources = ResourcesOf(loaded.bootstrap, loaded.source);
   return loaded;
@@ -78,7 +93,13 @@ ErrorList ValidateFile(const std::string& path, const filters::Registry& filters
       .filters = filters, .metrics = metrics, .cluster_slots = cluster_slots, .states = states};
   // Also after errors in the text: the more is found at once, the better.
   const BuildResult built = Build(loaded.resources, environment, nullptr);
-  AddNewErrors(built.errors, &loaded.errors);
+  AddNewErrors(loaded.control_plane.configured() ? WithoutPushed(built.errors) : built.errors,
+               &loaded.errors);
+  if (loaded.control_plane.configured()) {
+    const BuildResult control_plane =
+        BuildControlPlane(*loaded.bootstrap, loaded.source, loaded.resources, environment, nullptr);
+    AddNewErrors(control_plane.errors, &loaded.errors);
+  }
   return std::move(loaded.errors);
 }
 

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "source/config/config_error.h"
+#include "source/config/control_plane.h"
 #include "source/config/resources.h"
 #include "source/config/settings.h"
 #include "source/config/source_map.h"
@@ -24,6 +25,7 @@ struct LoadedBootstrap {
   std::shared_ptr<const v1::Bootstrap> bootstrap;
   SourceMap source;
   Settings settings;
+  ControlPlaneSettings control_plane;
   Resources resources;
   // Of the text and the settings. With errors nothing of this is to be used but for finding more.
   ErrorList errors;

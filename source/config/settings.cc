@@ -65,6 +65,11 @@ Settings ReadSettings(const v1::Bootstrap& bootstrap, const SourceMap& source, E
   if (!settings.upgrade_socket.empty()) {
     CheckSocketPath(settings.upgrade_socket, root.Below("upgrade_socket"));
   }
+  settings.state_folder = bootstrap.state_folder();
+  if (!settings.state_folder.empty() && !bootstrap.has_control_plane()) {
+    root.Below("state_folder")
+        .Error("has no use without a control_plane: what this file says is read from it");
+  }
   settings.max_series_per_family = static_cast<uint32_t>(
       ReadNumber(bootstrap.metrics().max_series_per_family(),
                  {.fallback = settings.max_series_per_family, .max = kMaxSeries},
@@ -83,6 +88,7 @@ void WriteSettings(const Settings& settings, v1::Bootstrap* bootstrap) {
   bootstrap->mutable_drain_timeout()->set_seconds(micros / 1'000'000);
   bootstrap->mutable_drain_timeout()->set_nanos(static_cast<int32_t>(micros % 1'000'000 * 1000));
   bootstrap->set_upgrade_socket(settings.upgrade_socket);
+  bootstrap->set_state_folder(settings.state_folder);
   bootstrap->mutable_metrics()->set_max_series_per_family(settings.max_series_per_family);
 }
 

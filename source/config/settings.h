@@ -31,6 +31,8 @@ struct Settings {
   Duration drain_timeout = std::chrono::seconds(30);
   std::string upgrade_socket;  // a path; empty: none
   uint32_t max_series_per_family = 10000;
+  // Absolute, or relative to the folder in which the process runs; empty: none.
+  std::string state_folder;
 
   friend bool operator==(const Settings&, const Settings&) = default;
 };

@@ -255,6 +255,65 @@ struct NodeMetrics {
   }
 };
 
+// What a control plane pushes. Main sets all of it just before a scrape; no series without one.
+struct PushedMetrics {
+  static constexpr const char* kGroup = "pushed";
+  static constexpr std::array<const char*, 0> kLabels = {};
+  // In the order of xds::Type.
+  static constexpr size_t kTypes = 6;
+  static constexpr std::array<const char*, kTypes> kTypeNames = {
+      "Secret", "RateLimit", "Cluster", "Endpoints", "RouteTable", "Listener"};
+
+  GaugeId connected;
+  GaugeId connects;
+  GaugeId connect_failures;
+  GaugeId disconnects;
+  GaugeId last_message_age;
+  GaugeId updates[kTypes];
+  GaugeId acks[kTypes];
+  GaugeId nacks[kTypes];
+  GaugeId resources[kTypes];
+  GaugeId refused;
+  GaugeId waiting;
+  GaugeId leaving;
+  GaugeId builds;
+  GaugeId from_disk;
+  GaugeId saved_at;
+  GaugeId saves;
+  GaugeId save_failures;
+
+  template <typename Visitor>
+  void Visit(Visitor& visit) {
+    visit(connected, "gatehouse_xds_connected", "1 while a control plane's stream is there.");
+    visit(connects, "gatehouse_xds_connects", "Streams begun.");
+    visit(connect_failures, "gatehouse_xds_connect_failures", "Streams that could not be made.");
+    visit(disconnects, "gatehouse_xds_disconnects", "Streams that ended.");
+    visit(last_message_age, "gatehouse_xds_last_message_age_seconds",
+          "Time since the control plane's last message.");
+    for (size_t i = 0; i < kTypes; ++i) {
+      visit(updates[i], "gatehouse_xds_updates", "Messages of the control plane, by type.",
+            {"type", kTypeNames[i]});
+      visit(acks[i], "gatehouse_xds_acks", "Messages accepted, by type.", {"type", kTypeNames[i]});
+      visit(nacks[i], "gatehouse_xds_nacks", "Messages of which something was refused, by type.",
+            {"type", kTypeNames[i]});
+      visit(resources[i], "gatehouse_xds_resources", "Pushed resources in use, by type.",
+            {"type", kTypeNames[i]});
+    }
+    visit(refused, "gatehouse_xds_refused_resources", "Resources whose last version was refused.");
+    visit(waiting, "gatehouse_xds_waiting_resources",
+          "Resources that wait for what they refer to.");
+    visit(leaving, "gatehouse_xds_leaving_resources",
+          "Resources that were removed and are still referred to.");
+    visit(builds, "gatehouse_xds_builds", "Times that a config was built.");
+    visit(from_disk, "gatehouse_config_from_disk",
+          "1 while what is served comes from the state folder, not from the control plane.");
+    visit(saved_at, "gatehouse_state_saved_timestamp_seconds",
+          "When the config on disk was accepted, in seconds since 1970.");
+    visit(saves, "gatehouse_state_saves", "Times that the accepted config was written.");
+    visit(save_failures, "gatehouse_state_save_failures", "Times that it could not be written.");
+  }
+};
+
 // The process. Main sets most of these in its own block, just before a scrape or when they change.
 struct ServerMetrics {
   static constexpr const char* kGroup = "server";

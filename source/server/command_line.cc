@@ -16,6 +16,7 @@
 #include "source/server/server.h"
 #include "source/server/tools.h"
 #include "source/server/validation_service.h"
+#include "source/server/version.h"
 
 namespace gatehouse::server {
 namespace {

@@ -37,6 +37,7 @@ void Server::StartDrain(std::string_view why, bool exit_when_done) {
                   shared_.connections.load(std::memory_order_relaxed),
                   settings_.drain_timeout.count() / 1'000'000));
   file_source_.reset();
+  if (pushed_ != nullptr) pushed_->Stop();
   if (offer_ != nullptr) offer_->Withdraw();
   to_drain_ = workers_.size();
   for (const auto& worker : workers_) {
@@ -75,6 +76,7 @@ absl::Status Server::OfferUpgrade() {
        .replaced =
            [this] {
              if (admin_ != nullptr) admin_->StopAccepting();
+             if (pushed_ != nullptr) pushed_->Release();
              StartDrain("a new process has taken over", /*exit_when_done=*/true);
            }});
   if (!offer.ok()) return offer.status();

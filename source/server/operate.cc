@@ -19,12 +19,6 @@ namespace {
 constexpr std::string_view kJson = "application/json";
 constexpr std::string_view kUnixPrefix = "unix:";
 
-std::string QuoteJson(std::string_view text) {
-  std::string out;
-  AppendJsonString(&out, text);
-  return out;
-}
-
 int64_t CountOpenFiles() {
   DIR* folder = opendir("/proc/self/fd");
   if (folder == nullptr) return 0;
@@ -90,7 +84,11 @@ AdminReply Server::OnAdmin(http::Method method, std::string_view path, std::stri
   if (path == "/live") return {.body = "live\n"};
   if (path == "/ready") {
     if (state_ == State::kServing && !not_ready_) return {.body = "ready\n"};
-    return {.status = 503, .body = state_ == State::kStarting ? "starting\n" : "draining\n"};
+    if (state_ != State::kStarting) return {.status = 503, .body = "draining\n"};
+    return {.status = 503,
+            .body = pushed_ == nullptr
+                        ? "starting\n"
+                        : fmt::format("starting: waiting for {}\n", pushed_->WaitingFor())};
   }
   if (path == "/metrics") {
     UpdateServerMetrics();
@@ -102,7 +100,15 @@ AdminReply Server::OnAdmin(http::Method method, std::string_view path, std::stri
     if (query == "format=json") {
       return {.content_type = std::string(kJson), .body = config::DumpJson(*current_, settings_)};
     }
-    return {.content_type = "application/yaml", .body = config::DumpYaml(*current_, settings_)};
+    return {.content_type = "application/yaml",
+            .body = fmt::format("# version {}, served for {} s, from {}\n{}", version_,
+                                (loop_.Now() - config_time_).count() / 1'000'000,
+                                pushed_ != nullptr ? pushed_->Source() : options_.config_path,
+                                config::DumpYaml(*current_, settings_))};
+  }
+  if (path == "/xds") {
+    if (pushed_ == nullptr) return {.status = 404, .body = "there is no control_plane here\n"};
+    return {.content_type = std::string(kJson), .body = pushed_->Json(*applier_)};
   }
   if (path == "/clusters") {
     return {.content_type = std::string(kJson), .body = ClustersJson()};
@@ -113,6 +119,7 @@ AdminReply Server::OnAdmin(http::Method method, std::string_view path, std::stri
       "/metrics   Prometheus text\n"
       "/config    what is served, without secrets (?format=json)\n"
       "/clusters  origins, their endpoints and counts\n"
+      "/xds       the control plane: what it has pushed, what was refused and why\n"
       "POST /drain  fail readiness, close connections after their responses\n";
   return {.status = static_cast<uint16_t>(path == "/" ? 200 : 404), .body = pages};
 }
@@ -161,6 +168,7 @@ void Server::UpdateServerMetrics() {
   counters_->Set(ids.resident_bytes, ResidentBytes());
   counters_->Set(ids.config_age, current_ == nullptr ? 0 : seconds(now - config_time_));
   counters_->Set(ids.config_valid, last_load_valid_ ? 1 : 0);
+  if (pushed_ != nullptr) pushed_->UpdateMetrics(*applier_);
   const observe::LogWriter::Totals logs = log_writer_->totals();
   counters_->Set(ids.log_lines, logs.lines_written);
   counters_->Set(ids.log_lines_dropped, logs.lines_dropped);

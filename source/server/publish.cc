@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include <fmt/format.h>
@@ -17,6 +18,7 @@ namespace {
 
 // How long a new config waits for the names of its clusters before it is served without them.
 constexpr Duration kWarmUp = std::chrono::seconds(5);
+constexpr Duration kSavedWarmUp = std::chrono::milliseconds(100);
 // Idle connections of a listener that left the config.
 constexpr Duration kIdleGrace = std::chrono::seconds(5);
 
@@ -50,33 +52,46 @@ void Server::Reload(std::string_view why) {
   };
   config::LoadedBootstrap loaded = config::LoadBootstrap(options_.config_path);
   if (!loaded.errors.ok()) return rejected(AllErrors(loaded.errors));
-  const std::shared_ptr<const config::Snapshot>& base = warming_ != nullptr ? warming_ : current_;
-  config::BuildResult built = config::Build(loaded.resources, BuildEnvironmentOf(), base);
-  WatchFiles(std::move(built.files));
+  config::BuildResult built = applier_->Rebuild(loaded.resources);
   config::AddNewErrors(built.errors, &loaded.errors);
-  if (built.snapshot == nullptr) return rejected(loaded.errors.ToString());
+  config::BuildResult control_plane;
+  if (pushed_ != nullptr && loaded.control_plane.configured()) {
+    control_plane = BuildControlPlane(loaded);
+    config::AddNewErrors(control_plane.errors, &loaded.errors);
+    std::ranges::move(control_plane.files, std::back_inserter(built.files));
+  }
+  WatchFiles(std::move(built.files));
+  if (!loaded.errors.ok()) return rejected(loaded.errors.ToString());
+  const bool differs = built.snapshot != applier_->current();
+  if (differs) {
+    const PublishResult prepared = Prepare(built.snapshot, applier_->NextSequence());
+    if (!prepared.status.ok()) return rejected(fmt::format("{}\n", MessageOf(prepared.status)));
+  }
+  applier_->Reloaded(std::move(loaded.resources), std::move(built.snapshot));
+  if (control_plane.snapshot != nullptr) {
+    pushed_->Reconfigure(loaded.control_plane, std::move(control_plane.snapshot));
+  }
   Tell(loaded.errors.ToString());  // warnings
   last_load_valid_ = true;
-  NoteProcessSettings(loaded.settings);
-  if (built.snapshot == base) {
-    Say(fmt::format("{}: nothing that is served differs", why));
-    return;
-  }
-  absl::Status prepared = Prepare(std::move(built.snapshot));
-  if (!prepared.ok()) return rejected(fmt::format("{}\n", MessageOf(prepared)));
-  Say(fmt::format("{}: loaded", why));
+  NoteProcessSettings(loaded);
+  Say(fmt::format("{}: {}", why, differs ? "loaded" : "nothing that is served differs"));
 }
 
 // What only a restart or an upgrade can change.
-void Server::NoteProcessSettings(const config::Settings& fresh) {
-  config::Settings asked = fresh;
+void Server::NoteProcessSettings(const config::LoadedBootstrap& loaded) {
+  config::Settings asked = loaded.settings;
   if (asked.workers == 0) asked.workers = settings_.workers;
-  if (asked == settings_) return;
+  if (asked.node_id.empty()) asked.node_id = settings_.node_id;
+  config::ControlPlaneSettings control_plane = loaded.control_plane;
+  // These are taken at once.
   settings_.drain_timeout = asked.drain_timeout;
-  if (asked == settings_) return;
-  Say("workers, admin, node, overload, metrics and upgrade_socket change with a restart or a "
-      "binary "
-      "upgrade, not with a reload");
+  control_plane_settings_.only = control_plane.only;
+  if (control_plane.configured() == control_plane_settings_.configured()) {
+    control_plane_settings_.addresses = control_plane.addresses;
+  }
+  if (asked == settings_ && control_plane == control_plane_settings_) return;
+  Say("workers, admin, node, overload, metrics, upgrade_socket, state_folder and timeouts of the "
+      "control_plane change with a restart or a binary upgrade, not with a reload");
 }
 
 // The sockets of a listener that gives this address up, such as one that got another name: they
@@ -117,9 +132,9 @@ absl::Status Server::OpenListener(const config::Listener& listener,
 }
 
 // Opens what the snapshot needs and is not there yet. On failure nothing has changed.
-absl::Status Server::OpenSockets(const config::Snapshot& snapshot,
-                                 std::map<std::string, Sockets>& sockets,
-                                 std::vector<std::vector<NewSocket>>& fresh) {
+Server::PublishResult Server::OpenSockets(const config::Snapshot& snapshot,
+                                          std::map<std::string, Sockets>& sockets,
+                                          std::vector<std::vector<NewSocket>>& fresh) {
   fresh.resize(workers_.size());
   std::vector<int> opened;
   for (const auto& listener : snapshot.listeners) {
@@ -133,7 +148,7 @@ absl::Status Server::OpenSockets(const config::Snapshot& snapshot,
     opened.insert(opened.end(), made.fds.begin(), made.fds.end());
     if (!status.ok()) {
       for (int fd : opened) close(fd);
-      return status;
+      return {std::move(status), listener->name};
     }
     made.counts =
         known != sockets_.end() ? known->second.counts : std::make_shared<proxy::ListenerCounts>();
@@ -143,7 +158,7 @@ absl::Status Server::OpenSockets(const config::Snapshot& snapshot,
     }
     sockets[listener->name] = std::move(made);
   }
-  return absl::OkStatus();
+  return {};
 }
 
 // Closes what was opened for a config that another one has replaced before it was served.
@@ -159,11 +174,12 @@ void Server::DropUnused(std::vector<std::vector<NewSocket>>& opened) const {
 }
 
 // Makes everything ready that the snapshot needs; it is published when its names are resolved.
-absl::Status Server::Prepare(std::shared_ptr<const config::Snapshot> snapshot) {
+Server::PublishResult Server::Prepare(std::shared_ptr<const config::Snapshot> snapshot,
+                                      uint64_t sequence) {
   std::map<std::string, Sockets> sockets;
   std::vector<std::vector<NewSocket>> fresh;
-  absl::Status opened = OpenSockets(*snapshot, sockets, fresh);
-  if (!opened.ok()) return opened;
+  PublishResult opened = OpenSockets(*snapshot, sockets, fresh);
+  if (!opened.status.ok()) return opened;
   sockets_ = std::move(sockets);
   DropUnused(fresh_);
   if (fresh_.size() < fresh.size()) fresh_.resize(fresh.size());
@@ -171,18 +187,29 @@ absl::Status Server::Prepare(std::shared_ptr<const config::Snapshot> snapshot) {
     fresh_[i].insert(fresh_[i].end(), fresh[i].begin(), fresh[i].end());
   }
   warming_ = std::move(snapshot);
+  warming_sequence_ = sequence;
   dns_->WatchOnly(warming_->clusters);
   if (dns_->resolved()) {
     Publish();
   } else {
-    dns_->WhenResolved(kWarmUp, [this] { Publish(); });
+    dns_->WhenResolved(WarmUp(), [this] { Publish(); });
   }
-  return absl::OkStatus();
+  return {};
+}
+
+Duration Server::WarmUp() const {
+  if (pushed_ == nullptr) return kWarmUp;
+  // What was saved serves at once; better some clusters without their names than none at all. Not
+  // when there is a process that serves meanwhile.
+  const bool first = state_ == State::kStarting && current_ == nullptr;
+  if (first && pushed_->has_saved() && takeover_ == nullptr) return kSavedWarmUp;
+  return control_plane_settings_.warm_timeout;
 }
 
 void Server::Publish() {
   if (warming_ == nullptr) return;
   current_ = std::exchange(warming_, nullptr);
+  sequence_ = warming_sequence_;
   config_time_ = loop_.Now();
   const uint64_t version = ++version_;
   counters_->Add(server_metrics_->config_accepted);
@@ -216,7 +243,19 @@ void Server::SetBacklogs() const {
 
 void Server::OnAdopted(uint64_t version) {
   if (version != version_ || to_adopt_ == 0 || --to_adopt_ > 0) return;
-  if (state_ == State::kStarting) OnReady();
+  applier_->OnServed(sequence_);
+  if (pushed_ != nullptr) pushed_->OnServed();
+  GetReady();
+}
+
+// The first config is served; with a control plane that is the one that it pushes, unless there is
+// one from before.
+void Server::GetReady() {
+  if (state_ != State::kStarting || to_adopt_ > 0 || current_ == nullptr) return;
+  if (pushed_ == nullptr || pushed_->has_saved() || applier_->complete()) return OnReady();
+  if (std::exchange(told_to_wait_, true)) return;
+  Say(fmt::format("not ready yet: waiting for {}; nothing is saved from before",
+                  pushed_->WaitingFor()));
 }
 
 }  // namespace gatehouse::server

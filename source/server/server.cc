@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -38,6 +40,11 @@ uint64_t RaiseFileLimit() {
     getrlimit(RLIMIT_NOFILE, &limit);
   }
   return limit.rlim_cur;
+}
+
+std::string HostName() {
+  char name[256] = {};
+  return gethostname(name, sizeof(name) - 1) == 0 ? name : "gateway";
 }
 
 sigset_t HandledSignals() {
@@ -81,6 +88,9 @@ int Server::Start() {
   }
   settings_ = loaded.settings;
   if (settings_.workers == 0) settings_.workers = UsableCores();
+  if (settings_.node_id.empty() && loaded.control_plane.configured()) {
+    settings_.node_id = HostName();
+  }
   const uint64_t files = RaiseFileLimit();
   shared_.max_connections =
       settings_.max_connections != 0
@@ -103,26 +113,86 @@ int Server::Start() {
   if (!log.ok()) return give_up(log.status(), kExitEnvironment);
   log_writer_ = *std::move(log);
 
-  config::BuildResult built = config::Build(loaded.resources, BuildEnvironmentOf(), nullptr);
-  WatchFiles(std::move(built.files));
-  config::AddNewErrors(built.errors, &loaded.errors);
-  std::fputs(loaded.errors.ToString().c_str(), stderr);
-  if (built.snapshot == nullptr) return kExitBadInput;
+  control_plane_settings_ = loaded.control_plane;
   if (!settings_.upgrade_socket.empty()) {
     absl::StatusOr<std::unique_ptr<Takeover>> old = Takeover::Ask(settings_.upgrade_socket);
     if (!old.ok()) return give_up(old.status(), kExitEnvironment);
     takeover_ = *std::move(old);
   }
+  const absl::Status opened = OpenPushed(loaded);
+  if (!opened.ok()) return give_up(opened, kExitEnvironment);
+  config::BuildResult built = BuildFirst(loaded);
+  std::fputs(loaded.errors.ToString().c_str(), stderr);
+  if (built.snapshot == nullptr) return kExitBadInput;
+  return StartServing(std::move(built.snapshot));
+}
+
+absl::Status Server::OpenPushed(const config::LoadedBootstrap& loaded) {
+  if (!loaded.control_plane.configured()) return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<PushedConfig>> pushed = PushedConfig::Open(
+      {loop_, *counters_, metrics_, [this] { GetReady(); }}, {settings_.node_id, settings_.node_group},
+      loaded.control_plane, settings_.state_folder, /*takes_over=*/takeover_ != nullptr);
+  if (!pushed.ok()) return pushed.status();
+  pushed_ = *std::move(pushed);
+  return absl::OkStatus();
+}
+
+config::BuildResult Server::BuildControlPlane(const config::LoadedBootstrap& loaded) {
+  return config::BuildControlPlane(*loaded.bootstrap, loaded.source, loaded.resources,
+                                   BuildEnvironmentOf(), pushed_->cluster());
+}
+
+// What is wrong is in `loaded.errors`, and the snapshot null.
+config::BuildResult Server::BuildFirst(config::LoadedBootstrap& loaded) {
+  xds::Applier::Hooks hooks;
+  hooks.build = [this](const config::Resources& resources,
+                       const std::shared_ptr<const config::Snapshot>& previous) {
+    return config::Build(resources, BuildEnvironmentOf(), previous);
+  };
+  hooks.publish = [this](const std::shared_ptr<const config::Snapshot>& snapshot,
+                         uint64_t sequence) { return Prepare(snapshot, sequence); };
+  hooks.busy = [this] { return to_adopt_ > 0; };
+  hooks.say = [](std::string_view line) { Say(line); };
+  hooks.answer = [](auto...) {};
+  hooks.save = [](auto...) {};
+  hooks.trying = [](auto...) {};
+  hooks.is_suspect = [](auto...) { return false; };
+  if (pushed_ != nullptr) pushed_->AddHooks(&hooks);
+  applier_ = std::make_unique<xds::Applier>(
+      loop_, std::move(hooks),
+      xds::Applier::Options{.warm_timeout = control_plane_settings_.warm_timeout,
+                            .pushed = pushed_ != nullptr});
+  std::optional<xds::SavedConfig> saved;
+  if (pushed_ != nullptr) saved = pushed_->LoadSaved();
+  config::BuildResult built = applier_->Start(loaded.resources, saved);
+  config::AddNewErrors(built.errors, &loaded.errors);
+  if (pushed_ != nullptr) {
+    const config::BuildResult control_plane = BuildControlPlane(loaded);
+    config::AddNewErrors(control_plane.errors, &loaded.errors);
+    std::ranges::copy(control_plane.files, std::back_inserter(built.files));
+    if (control_plane.snapshot == nullptr) built.snapshot = nullptr;
+    first_control_plane_ = control_plane.snapshot;
+  }
+  WatchFiles(std::move(built.files));
+  return built;
+}
+
+int Server::StartServing(std::shared_ptr<const config::Snapshot> snapshot) {
+  const auto give_up = [](const absl::Status& status) {
+    Say(MessageOf(status));
+    return kExitEnvironment;
+  };
   dns_ = std::make_unique<upstream::DnsTracker>(
       loop_, [this](upstream::ClusterKey key, std::shared_ptr<const upstream::EndpointSet> set) {
         for (const auto& worker : workers_) worker->UpdateEndpoints(key, set);
       });
-  absl::Status opened = OpenAdmin();
-  if (!opened.ok()) return give_up(opened, kExitEnvironment);
+  const absl::Status opened = OpenAdmin();
+  if (!opened.ok()) return give_up(opened);
   StartWorkers();
   WatchSignals();
-  opened = Prepare(std::move(built.snapshot));
-  if (!opened.ok()) return give_up(opened, kExitEnvironment);
+  const PublishResult prepared = Prepare(std::move(snapshot), /*sequence=*/1);
+  if (!prepared.status.ok()) return give_up(prepared.status);
+  if (pushed_ != nullptr) pushed_->Connect(*applier_, std::move(first_control_plane_));
   return kExitOk;
 }
 
@@ -242,6 +312,7 @@ void Server::Shutdown() {
   for (const auto& worker : workers_) worker->Join();
   offer_.reset();
   admin_.reset();
+  if (pushed_ != nullptr) pushed_->Stop();
   file_source_.reset();
   signal_events_.reset();
   if (signal_fd_ >= 0) close(signal_fd_);
@@ -249,6 +320,9 @@ void Server::Shutdown() {
   workers_.clear();
   loop_.RunTurn(/*wait=*/false);
   dns_.reset();
+  pushed_.reset();
+  applier_.reset();
+  first_control_plane_.reset();
   warming_.reset();
   current_.reset();
   loop_.RunTurn(/*wait=*/false);

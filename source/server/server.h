@@ -23,9 +23,11 @@
 #include "source/observe/metric_registry.h"
 #include "source/observe/standard_metrics.h"
 #include "source/server/admin.h"
+#include "source/server/pushed_config.h"
 #include "source/server/takeover.h"
 #include "source/server/worker.h"
 #include "source/upstream/dns_tracker.h"
+#include "source/xds/applier.h"
 #include "source/xds/file_source.h"
 
 namespace gatehouse::server {
@@ -64,6 +66,7 @@ class Server {
 
  private:
   enum class State : uint8_t { kStarting, kServing, kDraining, kStopping };
+  using PublishResult = xds::Applier::PublishResult;
 
   // A listener's sockets, one for each worker, which owns it.
   struct Sockets {
@@ -75,6 +78,11 @@ class Server {
 
   // server.cc
   [[nodiscard]] int Start();
+  [[nodiscard]] absl::Status OpenPushed(const config::LoadedBootstrap& loaded);
+  [[nodiscard]] config::BuildResult BuildFirst(config::LoadedBootstrap& loaded);
+  [[nodiscard]] int StartServing(std::shared_ptr<const config::Snapshot> snapshot);
+  [[nodiscard]] config::BuildResult BuildControlPlane(const config::LoadedBootstrap& loaded);
+  void GetReady();
   void StartWorkers();
   void WatchConfig();
   void OnFilesChanged(const std::vector<std::string>& paths);
@@ -85,20 +93,23 @@ class Server {
   void Shutdown();
 
   // publish.cc: from resources to what the workers serve.
-  [[nodiscard]] absl::Status OpenSockets(const config::Snapshot& snapshot,
-                                         std::map<std::string, Sockets>& sockets,
-                                         std::vector<std::vector<NewSocket>>& fresh);
+  [[nodiscard]] PublishResult OpenSockets(const config::Snapshot& snapshot,
+                                          std::map<std::string, Sockets>& sockets,
+                                          std::vector<std::vector<NewSocket>>& fresh);
   [[nodiscard]] std::vector<int> InheritSockets(const config::Listener& heir,
                                                 const config::Snapshot& snapshot) const;
   [[nodiscard]] absl::Status OpenListener(const config::Listener& listener,
                                           const config::Snapshot& snapshot, Sockets& sockets);
-  [[nodiscard]] absl::Status Prepare(std::shared_ptr<const config::Snapshot> snapshot);
+  // The applier calls it so, and hears of `sequence` when all workers run on the snapshot.
+  [[nodiscard]] PublishResult Prepare(std::shared_ptr<const config::Snapshot> snapshot,
+                                      uint64_t sequence);
+  [[nodiscard]] Duration WarmUp() const;
   void DropUnused(std::vector<std::vector<NewSocket>>& opened) const;
   void SetBacklogs() const;
   void Publish();
   void OnAdopted(uint64_t version);
   [[nodiscard]] std::string AllErrors(const config::ErrorList& of_text) const;
-  void NoteProcessSettings(const config::Settings& fresh);
+  void NoteProcessSettings(const config::LoadedBootstrap& loaded);
   [[nodiscard]] config::BuildEnvironment BuildEnvironmentOf();
   // Also what the config names: secrets and pages in files.
   void WatchFiles(std::vector<config::FileRead> files);
@@ -137,6 +148,8 @@ class Server {
   std::map<std::string, Sockets> sockets_;
   // Opened for `warming_`, by worker.
   std::vector<std::vector<NewSocket>> fresh_;
+  uint64_t warming_sequence_ = 0;
+  uint64_t sequence_ = 0;  // of `current_`
   std::unique_ptr<upstream::DnsTracker> dns_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Takeover> takeover_;
@@ -144,6 +157,10 @@ class Server {
   std::unique_ptr<Admin> admin_;
   std::unique_ptr<xds::FileSource> file_source_;
   std::vector<config::FileRead> files_read_;  // by the last build
+  std::unique_ptr<xds::Applier> applier_;
+  std::unique_ptr<PushedConfig> pushed_;  // null without a control plane
+  config::ControlPlaneSettings control_plane_settings_;
+  std::shared_ptr<const config::Snapshot> first_control_plane_;  // until it is connected
   std::unique_ptr<net::FdEvents> signal_events_;
   int signal_fd_ = -1;
   Timer drain_timer_;
@@ -157,6 +174,7 @@ class Server {
   bool told_to_stop_ = false;
   bool exit_when_drained_ = false;
   bool last_load_valid_ = true;
+  bool told_to_wait_ = false;
   bool not_ready_ = false;  // by POST /drain
   int exit_code_ = kExitOk;
 };

@@ -8,8 +8,6 @@
 
 namespace gatehouse::server {
 
-inline constexpr const char* kVersion = "gatehouse 0.1.0";
-
 // Every error of every file on stderr, one per line; what is fine is said on stdout.
 [[nodiscard]] int ValidateFiles(const std::vector<std::string>& files,
                                 const filters::Registry& filters);

@@ -1,0 +1,386 @@
+#include "source/xds/applier.h"
+
+#include <algorithm>
+
+#include "api/gatehouse/v1/bootstrap.pb.h"
+#include "fmt/format.h"
+#include "source/base/check.h"
+
+namespace gatehouse::xds {
+namespace {
+
+template <typename Message>
+std::shared_ptr<google::protobuf::Message> ParseAs(const std::string& bytes) {
+  auto message = std::make_shared<Message>();
+  return message->ParseFromString(bytes) ? message : nullptr;
+}
+
+std::shared_ptr<google::protobuf::Message> Parse(Type type, const std::string& bytes) {
+  switch (type) {
+    case Type::kSecret:
+      return ParseAs<v1::Secret>(bytes);
+    case Type::kRateLimit:
+      return ParseAs<v1::RateLimit>(bytes);
+    case Type::kCluster:
+      return ParseAs<v1::Cluster>(bytes);
+    case Type::kEndpoints:
+      return ParseAs<v1::Endpoints>(bytes);
+    case Type::kRouteTable:
+      return ParseAs<v1::RouteTable>(bytes);
+    case Type::kListener:
+      return ParseAs<v1::Listener>(bytes);
+  }
+  return nullptr;
+}
+
+template <typename List>
+void AddNames(Type type, const List& list, std::set<std::pair<Type, std::string>>& names) {
+  for (const auto& resource : list) names.emplace(type, resource.message->name());
+}
+
+std::set<std::pair<Type, std::string>> NamesIn(const config::Resources& file) {
+  std::set<std::pair<Type, std::string>> names;
+  AddNames(Type::kSecret, file.secrets, names);
+  AddNames(Type::kRateLimit, file.rate_limits, names);
+  AddNames(Type::kCluster, file.clusters, names);
+  for (const auto& resource : file.endpoints) {
+    names.emplace(Type::kEndpoints, resource.message->cluster());
+  }
+  AddNames(Type::kRouteTable, file.route_tables, names);
+  AddNames(Type::kListener, file.listeners, names);
+  return names;
+}
+
+Refusal RefusalOf(std::string name, std::string version, std::string message) {
+  Refusal refusal;
+  refusal.name = std::move(name);
+  refusal.version = std::move(version);
+  refusal.errors.push_back({.path = {}, .message = std::move(message), .suggestion = {}});
+  return refusal;
+}
+
+size_t IndexOf(Type type) { return static_cast<size_t>(type); }
+
+}  // namespace
+
+Applier::Applier(net::Loop& loop, Hooks hooks, Options options)
+    : loop_(loop),
+      hooks_(std::move(hooks)),
+      options_(std::move(options)),
+      work_([](void* self) { static_cast<Applier*>(self)->Work(); }, this),
+      timer_(Timer::Calls<Applier, &Applier::OnTimer>(), this) {}
+
+config::BuildResult Applier::Start(config::Resources file,
+                                   const std::optional<SavedConfig>& saved) {
+  CHECK(!started_);
+  file_ = std::move(file);
+  in_file_ = NamesIn(file_);
+  if (saved.has_value()) {
+    for (const SavedResource& resource : saved->resources) {
+      Enqueue(resource.type, {resource.name, resource.version, *resource.bytes}, 0);
+    }
+    for (const auto& [type, version] : saved->versions) type_versions_[IndexOf(type)] = version;
+    told_.fill(true);
+  }
+  static_cast<void>(TakeIn());
+  config::BuildResult built = BuildUntilFine();
+  if (built.snapshot == nullptr) return built;
+  built_ = built.snapshot;
+  sequence_ = 1;
+  Accept(sequence_);
+  for (const Type type : kAllTypes) {
+    for (const auto& [name, refusal] : refused_[IndexOf(type)]) {
+      hooks_.say(fmt::format("saved {} \"{}\" is left out: {}", TypeName(type), name,
+                             refusal.errors.empty() ? "it is refused" : refusal.errors[0].message));
+    }
+  }
+  unsaved_ = false;
+  started_ = true;
+  return built;
+}
+
+config::BuildResult Applier::Rebuild(const config::Resources& file) {
+  const auto names = NamesIn(file);
+  config::BuildResult result;
+  const auto clash = [&](Type type, const auto& list, const auto& name_of) {
+    for (const auto& resource : list) {
+      const std::string& name = name_of(*resource.message);
+      if (!held_[IndexOf(type)].contains(name)) continue;
+      result.errors.Add(resource.source.Error(
+          "",
+          fmt::format("the control plane has pushed a {} \"{}\" already", TypeName(type), name)));
+    }
+  };
+  const auto by_name = [](const auto& message) -> const std::string& { return message.name(); };
+  clash(Type::kSecret, file.secrets, by_name);
+  clash(Type::kRateLimit, file.rate_limits, by_name);
+  clash(Type::kCluster, file.clusters, by_name);
+  clash(Type::kEndpoints, file.endpoints,
+        [](const auto& message) -> const std::string& { return message.cluster(); });
+  clash(Type::kRouteTable, file.route_tables, by_name);
+  clash(Type::kListener, file.listeners, by_name);
+  if (!result.errors.ok()) return result;
+
+  // What waits goes on waiting: a file is read all or nothing.
+  config::Resources file_before = std::exchange(file_, file);
+  std::set<Name> waiting_before = file_waiting_;
+  std::erase_if(file_waiting_, [&](const Name& name) { return !names.contains(name); });
+  result = BuildHeld();
+  file_ = std::move(file_before);
+  file_waiting_ = std::move(waiting_before);
+  return result;
+}
+
+void Applier::Reloaded(config::Resources file, SnapshotPtr built) {
+  file_ = std::move(file);
+  in_file_ = NamesIn(file_);
+  std::erase_if(file_waiting_, [&](const Name& name) { return !in_file_.contains(name); });
+  if (built != built_) {
+    built_ = std::move(built);
+    ++sequence_;
+  }
+  // It may have brought what something waits for.
+  WorkLater();
+}
+
+void Applier::Apply(Update update) {
+  const size_t index = IndexOf(update.type);
+  ++updates_[index];
+  told_[index] = true;
+  if (update.id != 0) {
+    Ticket& ticket = tickets_[update.id];
+    ticket.type = update.type;
+    ticket.version = update.version;
+    ticket.sequence = sequence_;
+    ticket.deadline = loop_.Now() + options_.warm_timeout;
+  }
+  if (update.complete) {
+    std::set<std::string_view> here;
+    for (const Upsert& upsert : update.upserts) here.insert(upsert.name);
+    for (const Refusal& refusal : update.refused) here.insert(refusal.name);
+    const auto drop = [&](const std::string& name) {
+      if (!here.contains(name)) update.removed.push_back(name);
+    };
+    for (const auto& [name, held] : held_[index]) drop(name);
+    for (const auto& [name, change] : pending_[index]) {
+      if (change.value.has_value() && !held_[index].contains(name)) drop(name);
+    }
+  }
+  for (const Refusal& refusal : update.refused) refused_[index][refusal.name] = refusal;
+  for (Upsert& upsert : update.upserts) Enqueue(update.type, std::move(upsert), update.id);
+  for (const std::string& name : update.removed) EnqueueRemoval(update.type, name, update.id);
+  WorkLater();
+}
+
+// What can be said of it without building anything. Parses it.
+std::optional<Refusal> Applier::Check(Type type, Upsert& upsert) const {
+  const auto refuse = [&](std::string message) {
+    return RefusalOf(upsert.name, upsert.version, std::move(message));
+  };
+  if (in_file_.contains({type, upsert.name})) {
+    return refuse("is in this gateway's own file; take it out there, or push another name");
+  }
+  if (hooks_.is_suspect(type, upsert.name, upsert.bytes)) {
+    return refuse(
+        "is in quarantine: this gateway died each time that it loaded it; push a changed one, or "
+        "delete the quarantine file in the gateway's state_folder");
+  }
+  if (upsert.message == nullptr) upsert.message = Parse(type, upsert.bytes);
+  if (upsert.message == nullptr) return refuse("cannot be read as a message of its type");
+  return std::nullopt;
+}
+
+void Applier::Enqueue(Type type, Upsert upsert, uint64_t update) {
+  const size_t index = IndexOf(type);
+  if (std::optional<Refusal> refusal = Check(type, upsert)) {
+    if (update != 0) tickets_.at(update).refusals.push_back(*refusal);
+    refused_[index][upsert.name] = *std::move(refusal);
+    return;
+  }
+  const auto held = held_[index].find(upsert.name);
+  if (held != held_[index].end() && *held->second.bytes == upsert.bytes) {
+    // The same again: whatever else was on its way for this name is no longer wanted.
+    unsaved_ |= held->second.version != upsert.version;
+    held->second.version = std::move(upsert.version);
+    if (const auto at = pending_[index].find(upsert.name); at != pending_[index].end()) {
+      Close(at->second.update, sequence_);
+      pending_[index].erase(at);
+    }
+    refused_[index].erase(upsert.name);
+    return;
+  }
+  Change change;
+  change.value = Held{.message = std::move(upsert.message),
+                      .version = std::move(upsert.version),
+                      .bytes = std::make_shared<const std::string>(std::move(upsert.bytes))};
+  change.update = update;
+  SetPending(type, upsert.name, std::move(change));
+}
+
+void Applier::EnqueueRemoval(Type type, const std::string& name, uint64_t update) {
+  const size_t index = IndexOf(type);
+  refused_[index].erase(name);
+  const auto at = pending_[index].find(name);
+  if (held_[index].contains(name)) {
+    // Already on its way out.
+    if (at != pending_[index].end() && !at->second.value.has_value()) return;
+    Change change;
+    change.update = update;
+    SetPending(type, name, std::move(change));
+  } else if (at != pending_[index].end()) {
+    Close(at->second.update, sequence_);
+    pending_[index].erase(at);
+  }
+}
+
+void Applier::SetPending(Type type, const std::string& name, Change change) {
+  change.deadline = loop_.Now() + (started_ ? options_.warm_timeout : Duration(0));
+  if (change.update != 0) ++tickets_.at(change.update).open;
+  const auto [at, is_new] = pending_[IndexOf(type)].try_emplace(name);
+  // The newer one takes its place, and nobody asks any more what became of the older.
+  if (!is_new) Close(at->second.update, sequence_);
+  at->second = std::move(change);
+}
+
+// One change of the update is decided.
+void Applier::Close(uint64_t update, uint64_t sequence) {
+  const auto at = tickets_.find(update);
+  if (at == tickets_.end()) return;
+  DCHECK(at->second.open > 0);
+  --at->second.open;
+  at->second.sequence = std::max(at->second.sequence, sequence);
+}
+
+bool Applier::IsHeld(const Name& name) const {
+  return held_[IndexOf(name.first)].contains(name.second) ||
+         (in_file_.contains(name) && !file_waiting_.contains(name));
+}
+
+void Applier::OnServed(uint64_t sequence) {
+  served_ = std::max(served_, sequence);
+  if (unsaved_ && served_ == sequence_) Save();
+  AnswerReady();
+  // What came while the workers were busy.
+  WorkLater();
+}
+
+void Applier::OnAbsent(Type type, const std::vector<std::string>& names) {
+  if (names.empty()) told_[IndexOf(type)] = true;
+  if (type == Type::kEndpoints) {
+    for (auto& [name, change] : pending_[IndexOf(Type::kCluster)]) {
+      if (names.empty() || std::ranges::count(names, name) > 0) change.deadline = loop_.Now();
+    }
+  }
+  WorkLater();
+}
+
+// Those of one type in the order in which they came.
+void Applier::AnswerReady() {
+  const TimePoint now = loop_.Now();
+  for (auto at = tickets_.begin(); at != tickets_.end();) {
+    auto& [id, ticket] = *at;
+    const bool decided = ticket.open == 0 && served_ >= ticket.sequence;
+    if (!decided && (ticket.answered || now < ticket.deadline)) {
+      ++at;
+      continue;
+    }
+    std::vector<Refusal> refusals = ticket.refusals;
+    for (const auto& [name, change] : pending_[IndexOf(ticket.type)]) {
+      if (change.update != id || !change.value.has_value()) continue;
+      Refusal refusal = change.why;
+      refusal.name = name;
+      refusal.version = change.value->version;
+      refusal.waiting = true;
+      if (refusal.errors.empty()) {
+        refusal.errors.push_back({"", "the gateway has not got ready for it in time", ""});
+      }
+      refusals.push_back(std::move(refusal));
+    }
+    ticket.answered = true;
+    if (refusals.empty()) type_versions_[IndexOf(ticket.type)] = ticket.version;
+    hooks_.answer(ticket.type, id, refusals);
+    at = decided ? tickets_.erase(at) : std::next(at);
+  }
+  ArmTimer();
+}
+
+void Applier::Save() {
+  unsaved_ = false;
+  SavedConfig saved;
+  for (const Type type : kAllTypes) {
+    for (const auto& [name, held] : held_[IndexOf(type)]) {
+      saved.resources.push_back({type, name, held.version, held.bytes});
+    }
+    if (!type_versions_[IndexOf(type)].empty()) {
+      saved.versions.emplace_back(type, type_versions_[IndexOf(type)]);
+    }
+  }
+  saved.source = options_.source;
+  saved.accepted_unix = loop_.WallMicros() / 1'000'000;
+  hooks_.save(std::move(saved));
+}
+
+void Applier::OnTimer() {
+  AnswerReady();
+  WorkLater();
+}
+
+void Applier::ArmTimer() {
+  TimePoint next = kNever;
+  for (const auto& [id, ticket] : tickets_) {
+    if (!ticket.answered) next = std::min(next, ticket.deadline);
+  }
+  const TimePoint now = loop_.Now();
+  for (const auto& [name, change] : pending_[IndexOf(Type::kCluster)]) {
+    if (change.deadline > now) next = std::min(next, change.deadline);
+  }
+  if (next != kNever) loop_.Arm(timer_, std::max(next, now + std::chrono::milliseconds(1)));
+}
+
+Versions Applier::HeldVersions(Type type) const {
+  Versions versions;
+  const size_t index = IndexOf(type);
+  for (const auto& [name, held] : held_[index]) versions.emplace(name, held.version);
+  for (const auto& [name, change] : pending_[index]) {
+    if (change.value.has_value()) {
+      versions[name] = change.value->version;
+    } else {
+      versions.erase(name);
+    }
+  }
+  return versions;
+}
+
+std::string Applier::HeldVersion(Type type) const { return type_versions_[IndexOf(type)]; }
+
+Applier::Status Applier::status() const {
+  Status status;
+  for (const Type type : kAllTypes) {
+    const size_t index = IndexOf(type);
+    status.accepted[index] = held_[index].size();
+    for (const auto& [name, refusal] : refused_[index]) status.refused.emplace_back(type, refusal);
+    for (const auto& [name, change] : pending_[index]) {
+      if (!change.value.has_value()) {
+        status.leaving.emplace_back(type, name);
+      } else if (change.waiting) {
+        status.waiting.emplace_back(type, change.why);
+      }
+    }
+  }
+  for (const auto& [type, name] : file_waiting_) {
+    Refusal refusal = RefusalOf(name, "", "waits for what it refers to (in this gateway's file)");
+    status.waiting.emplace_back(type, std::move(refusal));
+  }
+  status.updates = updates_;
+  status.builds = builds_;
+  status.last_build = last_build_;
+  status.told = told_;
+  return status;
+}
+
+bool Applier::complete() const {
+  return served_ == sequence_ && std::ranges::all_of(told_, [](bool told) { return told; }) &&
+         std::ranges::all_of(tickets_, [](const auto& entry) { return entry.second.answered; });
+}
+
+}  // namespace gatehouse::xds
