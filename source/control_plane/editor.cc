@@ -100,6 +100,7 @@ absl::StatusOr<Change> Editor::MakeOnce(const Edit& edit, const ChangeOptions& o
                     change.before->all().size()));
   }
   change.after = std::make_shared<const ResourceSet>(base + 1, *all, change.before);
+  if (options.dry_run && options.unchecked) return change;
   if (validator_ != nullptr) {
     absl::StatusOr<config::ErrorList> found = validator_->Check(*change.after);
     if (!found.ok()) return found.status();

@@ -42,6 +42,8 @@ struct ChangeOptions {
   std::optional<uint64_t> base;
   // Checks, and commits nothing.
   bool dry_run = false;
+  // With dry_run: does not check either.
+  bool unchecked = false;
   // Everything of the groups that are written that is not written is removed.
   bool prune = false;
   // A change that leaves nothing at all is not refused.
