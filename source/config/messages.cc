@@ -1,5 +1,7 @@
 #include "source/config/messages.h"
 
+#include <cstddef>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,12 +20,19 @@
 namespace gatehouse::config {
 namespace {
 
-void Serialize(const google::protobuf::MessageLite& message, std::string* out) {
-  out->clear();
-  google::protobuf::io::StringOutputStream stream(out);
+// `size`: what ByteSizeLong() has just said, which also cached the sizes of the parts. Into `out`,
+// which has room for it: a stream into a string that once held a large message fills all of its
+// capacity with zeros for each small one.
+void Serialize(const google::protobuf::MessageLite& message, size_t size, char* out) {
+  google::protobuf::io::ArrayOutputStream stream(out, static_cast<int>(size));
   google::protobuf::io::CodedOutputStream coded(&stream);
   coded.SetSerializationDeterministic(true);  // maps in one order
   message.SerializeWithCachedSizes(&coded);
+}
+
+char* Room(size_t size, std::vector<char>* buffer) {
+  if (buffer->size() < size) buffer->resize(size);
+  return buffer->data();
 }
 
 using google::protobuf::FieldDescriptor;
@@ -120,19 +129,21 @@ std::optional<UnknownField> UnknownFieldSearch::InAny(const google::protobuf::An
 
 bool SameMessage(const google::protobuf::MessageLite& a, const google::protobuf::MessageLite& b) {
   if (&a == &b) return true;
-  if (a.ByteSizeLong() != b.ByteSizeLong()) return false;
+  const size_t size = a.ByteSizeLong();
+  if (size != b.ByteSizeLong()) return false;
   // Kept, since a reload compares each route of a large config.
-  thread_local std::string bytes_a;
-  thread_local std::string bytes_b;
-  Serialize(a, &bytes_a);
-  Serialize(b, &bytes_b);
-  return bytes_a == bytes_b;
+  thread_local std::vector<char> bytes_a;
+  thread_local std::vector<char> bytes_b;
+  char* in_a = Room(size, &bytes_a);
+  char* in_b = Room(size, &bytes_b);
+  Serialize(a, size, in_a);
+  Serialize(b, size, in_b);
+  return size == 0 || std::memcmp(in_a, in_b, size) == 0;
 }
 
 std::string BytesOf(const google::protobuf::MessageLite& message) {
-  std::string bytes;
-  static_cast<void>(message.ByteSizeLong());  // sizes are cached for what follows
-  Serialize(message, &bytes);
+  std::string bytes(message.ByteSizeLong(), '\0');
+  Serialize(message, bytes.size(), bytes.data());
   return bytes;
 }
 
