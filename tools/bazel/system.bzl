@@ -26,11 +26,14 @@ _LIBRARIES = {
     "grpcpp": ["grpc++"],
     "gtest": ["gtest"],
     "gtest_main": ["gtest_main"],
+    "httplib": ["cpp-httplib"],
     "libevent": ["libevent_core"],
     "nghttp2": ["libnghttp2"],
+    "openssl": ["openssl"],
     "protobuf": ["protobuf"],
     "re2": ["re2"],
     "yaml_cpp": ["yaml-cpp"],
+    "zlib": ["zlib"],
 }
 
 # Further attributes of a target.
