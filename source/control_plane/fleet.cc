@@ -39,13 +39,14 @@ void Fleet::Disconnected(uint64_t stream) {
   GatewayStatus status = std::move(found->second);
   streams_.erase(found);
   status.connected = false;
-  ForgetOld();
+  MakeRoom();
   std::string node = status.node;
   gone_.insert_or_assign(std::move(node), Gone{std::move(status), now_()});
   ++changes_;
 }
 
-void Fleet::ForgetOld() {
+void Fleet::MakeRoom() {
+  if (gone_.size() < kMaxGone) return;
   const WallTime oldest = now_() - kRemembered;
   std::erase_if(gone_, [&](const auto& entry) { return entry.second.at < oldest; });
   if (gone_.size() < kMaxGone) return;

@@ -116,7 +116,7 @@ class Fleet {
   static void Add(std::map<std::string_view, GatewayStatus>& by_node, const GatewayStatus& status,
                   size_t connections);
   [[nodiscard]] std::vector<GatewayStatus> OwnLocked() const;
-  void ForgetOld();
+  void MakeRoom();
 
   const std::string instance_;
   const WallClock now_;
