@@ -72,7 +72,8 @@ void AdsContent::AddAny(google::protobuf::Any any) {
   if (!any.Is<Resource>()) {
     *resource.mutable_resource() = std::move(any);
     Add(resource);
-  } else if (ParseQuietly(any.value(), &resource)) {
+  } else if (budget_.Take(*Resource::descriptor(), any.value()) &&
+             ParseQuietly(any.value(), &resource)) {
     any.Clear();
     Add(resource);
   } else {
@@ -106,7 +107,7 @@ void AdsContent::Add(Resource& resource) {
     return;
   }
   const Descriptor& type = *PrototypeOf(type_).GetDescriptor();
-  if (!budget_.Take(type, any.value())) {
+  if (!budget_.TakeAll(type, any.value())) {
     Refuse(resource, "", "it, or what else came with it, has too many parts");
     return;
   }

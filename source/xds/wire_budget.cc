@@ -83,8 +83,7 @@ bool WireBudget::TakeMessage(const Descriptor& type, std::string_view bytes, int
       return false;
     }
   }
-  return type.full_name() != google::protobuf::Any::descriptor()->full_name() ||
-         TakeAny(bytes, depth);
+  return !into_any_ || &type != google::protobuf::Any::descriptor() || TakeAny(bytes, depth);
 }
 
 bool WireBudget::TakeField(const Descriptor& type, int number, std::string_view content,

@@ -19,10 +19,16 @@ class WireBudget {
  public:
   explicit WireBudget(size_t items) : left_(items), all_(items) {}
 
-  // Counts messages, strings and list entries of what is the binary form of a `type`, also within
-  // each google.protobuf.Any whose type is compiled in. False: there are more than are left. What
-  // cannot be parsed may or may not be counted: the parser finds it out.
+  // Counts messages, strings and list entries of what is the binary form of a `type`. False: there
+  // are more than are left. What cannot be parsed may or may not be counted: the parser finds it
+  // out. A google.protobuf.Any is bytes.
   [[nodiscard]] bool Take(const google::protobuf::Descriptor& type, std::string_view bytes) {
+    into_any_ = false;
+    return TakeMessage(type, bytes, kMaxDepth);
+  }
+  // Also within each google.protobuf.Any whose type is compiled in.
+  [[nodiscard]] bool TakeAll(const google::protobuf::Descriptor& type, std::string_view bytes) {
+    into_any_ = true;
     return TakeMessage(type, bytes, kMaxDepth);
   }
   [[nodiscard]] size_t taken() const { return all_ - left_; }
@@ -41,6 +47,7 @@ class WireBudget {
     return true;
   }
 
+  bool into_any_ = false;
   size_t left_;
   size_t all_;
 };
