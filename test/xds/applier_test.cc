@@ -1,0 +1,674 @@
+#include "source/xds/applier.h"
+
+#include <chrono>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+#include "api/gatehouse/v1/bootstrap.pb.h"
+#include "source/base/status.h"
+#include "source/config/load.h"
+#include "test/config/config_builder.h"
+#include "test/fakes/manual_clock.h"
+
+namespace gatehouse::xds {
+namespace {
+
+using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr std::string_view kNothing = "{}";
+
+// An applier with the real Build, resources written as YAML, and workers that the test plays.
+class ApplierTest : public ::testing::Test {
+ protected:
+  struct Answered {
+    uint64_t id;
+    std::vector<Refusal> refusals;
+  };
+
+  void Start(std::string_view file = kNothing, const std::optional<SavedConfig>& saved = {}) {
+    Applier::Hooks hooks;
+    hooks.build = [this](const config::Resources& resources, const Applier::SnapshotPtr& previous) {
+      ++builds;
+      builder.current = previous;
+      return builder.Try(resources);
+    };
+    hooks.publish = [this](const Applier::SnapshotPtr& snapshot,
+                           uint64_t sequence) -> Applier::PublishResult {
+      if (!taken_port.empty()) {
+        for (const auto& listener : snapshot->listeners) {
+          if (listener->address_text == taken_port) {
+            return {Unavailable("address already in use"), listener->name};
+          }
+        }
+      }
+      published = snapshot;
+      sequence_ = sequence;
+      ++publishes;
+      return {};
+    };
+    hooks.busy = [this] { return busy; };
+    hooks.answer = [this](Type, uint64_t id, const std::vector<Refusal>& refusals) {
+      answers.push_back({id, refusals});
+    };
+    hooks.save = [this](SavedConfig config) { saves.push_back(std::move(config)); };
+    hooks.trying = [this](const std::vector<Suspect>& resources) {
+      for (const Suspect& resource : resources) tried.push_back(resource.name);
+    };
+    hooks.is_suspect = [this](Type, std::string_view name, std::string_view) {
+      return name == suspect;
+    };
+    hooks.say = [this](std::string_view line) { said.emplace_back(line); };
+    applier = std::make_unique<Applier>(
+        loop, std::move(hooks),
+        Applier::Options{
+            .warm_timeout = seconds(5), .pushed = true, .source = "control plane test"});
+    config::BuildResult built = applier->Start(FileOf(file), saved);
+    ASSERT_NE(built.snapshot, nullptr) << built.errors.ToString();
+    published = built.snapshot;
+    Serve(1);
+  }
+
+  static config::Resources FileOf(std::string_view text) {
+    config::LoadedBootstrap loaded = config::LoadBootstrapText(text, "gateway.yaml");
+    EXPECT_TRUE(loaded.errors.ok()) << loaded.errors.ToString();
+    return loaded.resources;
+  }
+
+  // Resources of one type in a file's YAML.
+  static std::vector<Upsert> Upserts(Type type, std::string_view yaml, std::string version = "1") {
+    const config::LoadedBootstrap loaded = config::LoadBootstrapText(yaml, "pushed.yaml");
+    EXPECT_TRUE(loaded.errors.ok()) << loaded.errors.ToString();
+    std::vector<Upsert> upserts;
+    const auto add = [&](const auto& list, const auto& name_of) {
+      for (const auto& message : list) {
+        upserts.push_back({name_of(message), version, message.SerializeAsString(), nullptr});
+      }
+    };
+    const auto by_name = [](const auto& message) { return message.name(); };
+    const v1::Bootstrap& all = *loaded.bootstrap;
+    if (type == Type::kSecret) add(all.secrets(), by_name);
+    if (type == Type::kRateLimit) add(all.rate_limits(), by_name);
+    if (type == Type::kCluster) add(all.clusters(), by_name);
+    if (type == Type::kRouteTable) add(all.route_tables(), by_name);
+    if (type == Type::kListener) add(all.listeners(), by_name);
+    if (type == Type::kEndpoints) {
+      add(all.endpoints(), [](const auto& message) { return message.cluster(); });
+    }
+    return upserts;
+  }
+
+  uint64_t Push(Type type, std::string_view yaml, std::vector<std::string> removed = {},
+                std::string version = "1") {
+    Update update{.id = ++last_id, .type = type};
+    update.upserts = Upserts(type, yaml, std::move(version));
+    update.removed = std::move(removed);
+    applier->Apply(std::move(update));
+    return last_id;
+  }
+  void Turn() { loop.RunTurn(/*wait=*/false); }
+  void Serve(uint64_t sequence) {
+    applier->OnServed(sequence);
+    Turn();
+  }
+  // All that follows from what was pushed, workers included.
+  void Settle() {
+    for (int i = 0; i < 3; ++i) {
+      Turn();
+      if (sequence_ != 0) applier->OnServed(sequence_);
+    }
+    Turn();
+  }
+  void After(Duration time) {
+    clock.Advance(time);
+    Turn();
+    Settle();
+  }
+
+  void PushGood() {
+    Push(Type::kCluster, kUsers);
+    Push(Type::kRouteTable, kMain);
+    Push(Type::kListener, kEdge);
+    Settle();
+    answers.clear();
+  }
+
+  [[nodiscard]] std::string TargetOf(std::string_view route) const {
+    for (const auto& listener : published->listeners) {
+      for (const auto& made : listener->routes) {
+        if (made->name == route)
+          return made->targets.empty() ? "" : made->targets[0].cluster->name();
+      }
+    }
+    return "no route";
+  }
+  [[nodiscard]] std::vector<std::string> Clusters() const {
+    std::vector<std::string> names;
+    for (const auto& cluster : published->clusters) names.push_back(cluster->name());
+    return names;
+  }
+  [[nodiscard]] const Answered* AnswerOf(uint64_t id) const {
+    const Answered* found = nullptr;
+    for (const Answered& answer : answers) {
+      if (answer.id == id) found = &answer;
+    }
+    return found;
+  }
+  [[nodiscard]] bool Acked(uint64_t id) const {
+    return AnswerOf(id) != nullptr && AnswerOf(id)->refusals.empty();
+  }
+  // "name: path: message" of each error.
+  [[nodiscard]] std::vector<std::string> RefusedOf(uint64_t id) const {
+    std::vector<std::string> lines;
+    if (AnswerOf(id) == nullptr) return {"no answer"};
+    for (const Refusal& refusal : AnswerOf(id)->refusals) {
+      for (const Refusal::Error& error : refusal.errors) {
+        lines.push_back(refusal.name + ": " + error.path + ": " + error.message);
+      }
+    }
+    return lines;
+  }
+
+  static constexpr std::string_view kUsers =
+      "clusters: [{name: users, endpoints: ['127.0.0.1:1']}]";
+  static constexpr std::string_view kMain =
+      "route_tables: [{name: main, domains: ['*'], routes: [{name: all, match: {path_prefix: /}, "
+      "forward: users}]}]";
+  static constexpr std::string_view kEdge =
+      "listeners: [{name: edge, address: '127.0.0.1:8080', route_tables: [main]}]";
+
+  ManualClock clock;
+  net::Loop loop{clock};
+  config::ConfigBuilder builder;
+  Applier::SnapshotPtr published;
+  std::unique_ptr<Applier> applier;
+  std::vector<Answered> answers;
+  std::vector<SavedConfig> saves;
+  std::vector<std::string> tried;
+  std::vector<std::string> said;
+  std::string taken_port;
+  std::string suspect;
+  uint64_t sequence_ = 0;
+  uint64_t last_id = 0;
+  int publishes = 0;
+  int builds = 0;
+  bool busy = false;
+};
+
+TEST_F(ApplierTest, WhatIsPushedIsServedAndThenAcknowledged) {
+  Start();
+  const uint64_t clusters = Push(Type::kCluster, kUsers);
+  const uint64_t routes = Push(Type::kRouteTable, kMain);
+  const uint64_t listeners = Push(Type::kListener, kEdge);
+  Turn();
+  EXPECT_EQ(TargetOf("all"), "users");
+  EXPECT_EQ(publishes, 1) << "three messages of one turn are one build";
+  EXPECT_THAT(answers, IsEmpty()) << "the workers do not run on it yet";
+  Serve(sequence_);
+  EXPECT_TRUE(Acked(clusters));
+  EXPECT_TRUE(Acked(routes));
+  EXPECT_TRUE(Acked(listeners));
+}
+
+TEST_F(ApplierTest, ABadResourceIsRefusedByNameAndTheOthersApply) {
+  Start();
+  const uint64_t id = Push(Type::kCluster, R"(
+clusters:
+- {name: good, endpoints: ['127.0.0.1:1']}
+- {name: bad, endpoints: ['127.0.0.1:notaport']}
+- {name: also, endpoints: ['127.0.0.1:2']}
+)");
+  Settle();
+  EXPECT_THAT(Clusters(), ElementsAre("also", "good"));
+  ASSERT_EQ(RefusedOf(id).size(), 1U);
+  EXPECT_THAT(RefusedOf(id)[0], HasSubstr("bad: endpoints[0].address: "));
+  EXPECT_FALSE(AnswerOf(id)->refusals[0].waiting);
+  EXPECT_EQ(applier->status().refused.size(), 1U);
+}
+
+TEST_F(ApplierTest, ABadVersionKeepsItsPredecessorUntilAGoodOneComes) {
+  Start();
+  PushGood();
+  const uint64_t bad = Push(Type::kRouteTable, R"(
+route_tables: [{name: main, domains: ['*'], routes: [{name: all, match: {path_prefix: x}, forward: users}]}]
+)",
+                            {}, "2");
+  Settle();
+  EXPECT_EQ(RefusedOf(bad).size(), 1U);
+  EXPECT_EQ(TargetOf("all"), "users");
+  EXPECT_EQ(applier->HeldVersions(Type::kRouteTable).at("main"), "1");
+  EXPECT_EQ(applier->status().refused.size(), 1U);
+  const uint64_t good = Push(Type::kRouteTable, R"(
+route_tables: [{name: main, domains: ['*'], routes: [{name: new, match: {path_prefix: /}, forward: users}]}]
+)",
+                             {}, "3");
+  Settle();
+  EXPECT_TRUE(Acked(good));
+  EXPECT_EQ(TargetOf("new"), "users");
+  EXPECT_THAT(applier->status().refused, IsEmpty());
+}
+
+TEST_F(ApplierTest, ARouteTableWaitsForItsClusterAndTheOldOneServesOn) {
+  Start();
+  PushGood();
+  const uint64_t routes = Push(Type::kRouteTable, R"(
+route_tables: [{name: main, domains: ['*'], routes: [{name: all, match: {path_prefix: /}, forward: orders}]}]
+)",
+                               {}, "2");
+  Settle();
+  EXPECT_EQ(TargetOf("all"), "users");
+  EXPECT_EQ(AnswerOf(routes), nullptr) << "its cluster may be on its way";
+  EXPECT_EQ(applier->HeldVersions(Type::kRouteTable).at("main"), "2")
+      << "it is not to be sent again";
+  const uint64_t clusters =
+      Push(Type::kCluster, "clusters: [{name: orders, endpoints: ['127.0.0.1:2']}]");
+  Settle();
+  EXPECT_EQ(TargetOf("all"), "orders");
+  EXPECT_TRUE(Acked(routes));
+  EXPECT_TRUE(Acked(clusters));
+}
+
+TEST_F(ApplierTest, WhatWaitsTooLongIsRefusedAndAcceptedWhenItCan) {
+  Start();
+  const uint64_t routes = Push(Type::kRouteTable, kMain);
+  Settle();
+  EXPECT_EQ(AnswerOf(routes), nullptr);
+  After(seconds(6));
+  EXPECT_THAT(RefusedOf(routes),
+              ElementsAre("main: routes[0].forward.cluster: there is no cluster \"users\""));
+  EXPECT_TRUE(AnswerOf(routes)->refusals[0].waiting);
+  EXPECT_EQ(applier->status().waiting.size(), 1U);
+  Push(Type::kCluster, kUsers);
+  Settle();
+  EXPECT_TRUE(Acked(routes)) << "the control plane is told that it is accepted after all";
+  EXPECT_THAT(applier->status().waiting, IsEmpty());
+}
+
+TEST_F(ApplierTest, WhatIsRemovedStaysWhileSomethingRefersToIt) {
+  Start();
+  PushGood();
+  const uint64_t removal = Push(Type::kCluster, kNothing, {"users"});
+  Settle();
+  EXPECT_TRUE(Acked(removal));
+  EXPECT_EQ(TargetOf("all"), "users");
+  EXPECT_EQ(applier->status().leaving.size(), 1U);
+  EXPECT_THAT(applier->HeldVersions(Type::kCluster), IsEmpty());
+  // The route goes elsewhere: now it can leave.
+  Push(Type::kCluster, "clusters: [{name: orders, endpoints: ['127.0.0.1:2']}]");
+  Push(Type::kRouteTable, R"(
+route_tables: [{name: main, domains: ['*'], routes: [{name: all, match: {path_prefix: /}, forward: orders}]}]
+)",
+       {}, "2");
+  Settle();
+  EXPECT_EQ(TargetOf("all"), "orders");
+  EXPECT_THAT(Clusters(), ElementsAre("orders"));
+  EXPECT_THAT(applier->status().leaving, IsEmpty());
+}
+
+TEST_F(ApplierTest, WhatIsOnItsWayOutIsBackWhenItIsPushedAgain) {
+  Start();
+  PushGood();
+  Push(Type::kCluster, kNothing, {"users"});
+  Settle();
+  Push(Type::kCluster, kUsers);
+  Settle();
+  EXPECT_THAT(applier->status().leaving, IsEmpty());
+  EXPECT_EQ(applier->HeldVersions(Type::kCluster).size(), 1U);
+  Push(Type::kRouteTable, kNothing, {"main"});
+  Push(Type::kListener, kNothing, {"edge"});
+  Settle();
+  EXPECT_THAT(Clusters(), ElementsAre("users"));
+}
+
+TEST_F(ApplierTest, RemovalOfEverythingInOneGoWorks) {
+  Start();
+  PushGood();
+  Push(Type::kCluster, kNothing, {"users"});
+  Push(Type::kRouteTable, kNothing, {"main"});
+  Push(Type::kListener, kNothing, {"edge"});
+  Settle();
+  EXPECT_THAT(Clusters(), IsEmpty());
+  EXPECT_THAT(published->listeners, IsEmpty());
+  EXPECT_THAT(applier->status().leaving, IsEmpty());
+}
+
+TEST_F(ApplierTest, AClusterWaitsForItsEndpoints) {
+  Start();
+  PushGood();
+  const uint64_t cluster = Push(Type::kCluster, "clusters: [{name: orders}]");
+  const uint64_t routes = Push(Type::kRouteTable, R"(
+route_tables: [{name: main, domains: ['*'], routes: [{name: all, match: {path_prefix: /}, forward: orders}]}]
+)",
+                               {}, "2");
+  Settle();
+  EXPECT_EQ(TargetOf("all"), "users") << "a cluster without endpoints would answer 503";
+  EXPECT_EQ(AnswerOf(cluster), nullptr);
+  const uint64_t endpoints =
+      Push(Type::kEndpoints, "endpoints: [{cluster: orders, endpoints: ['127.0.0.1:3']}]");
+  Settle();
+  EXPECT_EQ(TargetOf("all"), "orders");
+  for (const uint64_t id : {cluster, routes, endpoints}) EXPECT_TRUE(Acked(id)) << id;
+}
+
+TEST_F(ApplierTest, AClusterWhoseEndpointsDoNotComeIsUsedWithoutThem) {
+  Start();
+  const uint64_t cluster = Push(Type::kCluster, "clusters: [{name: orders}]");
+  Settle();
+  EXPECT_THAT(Clusters(), IsEmpty());
+  After(seconds(6));
+  EXPECT_THAT(Clusters(), ElementsAre("orders"));
+  EXPECT_TRUE(Acked(cluster));
+}
+
+TEST_F(ApplierTest, EndpointsWaitForTheirCluster) {
+  Start();
+  const uint64_t endpoints =
+      Push(Type::kEndpoints, "endpoints: [{cluster: orders, endpoints: ['127.0.0.1:3']}]");
+  Settle();
+  EXPECT_EQ(AnswerOf(endpoints), nullptr);
+  Push(Type::kCluster, "clusters: [{name: orders}]");
+  Settle();
+  EXPECT_TRUE(Acked(endpoints));
+  EXPECT_EQ(published->clusters.at(0)->endpoints()->size(), 1U);
+}
+
+TEST_F(ApplierTest, OrderOfArrivalDoesNotMatter) {
+  // The worst one: what refers comes before what it refers to, a turn apart.
+  Start();
+  const uint64_t listeners = Push(Type::kListener, kEdge);
+  Settle();
+  const uint64_t routes = Push(Type::kRouteTable, kMain);
+  Settle();
+  EXPECT_THAT(published->listeners, IsEmpty());
+  const uint64_t clusters = Push(Type::kCluster, kUsers);
+  Settle();
+  EXPECT_EQ(TargetOf("all"), "users");
+  for (const uint64_t id : {listeners, routes, clusters}) EXPECT_TRUE(Acked(id)) << id;
+}
+
+TEST_F(ApplierTest, WhatRefersToARefusedOneWaits) {
+  Start();
+  const uint64_t clusters = Push(Type::kCluster, "clusters: [{name: users, endpoints: ['x']}]");
+  const uint64_t routes = Push(Type::kRouteTable, kMain);
+  Settle();
+  EXPECT_EQ(RefusedOf(clusters).size(), 1U);
+  EXPECT_NE(RefusedOf(clusters)[0], "no answer");
+  After(seconds(6));
+  EXPECT_TRUE(AnswerOf(routes)->refusals.at(0).waiting);
+  Push(Type::kCluster, kUsers, {}, "2");
+  Settle();
+  EXPECT_TRUE(Acked(routes));
+}
+
+TEST_F(ApplierTest, ACompleteMessageRemovesWhatIsNotInIt) {
+  Start();
+  Update update{.id = ++last_id, .type = Type::kCluster};
+  update.upserts = Upserts(Type::kCluster,
+                           "clusters: [{name: a, endpoints: ['127.0.0.1:1']}, {name: b, endpoints: "
+                           "['127.0.0.1:2']}, {name: c, endpoints: ['127.0.0.1:3']}]");
+  update.complete = true;
+  applier->Apply(update);
+  Settle();
+  EXPECT_THAT(Clusters(), ElementsAre("a", "b", "c"));
+  update.id = ++last_id;
+  update.version = "v2";
+  update.upserts.erase(update.upserts.begin());
+  update.upserts.pop_back();
+  // The client could not read it: it is in the message all the same.
+  update.refused.push_back({.name = "c", .version = "", .errors = {{"", "is garbage", ""}}});
+  applier->Apply(update);
+  Settle();
+  EXPECT_THAT(Clusters(), ElementsAre("b", "c"));
+  EXPECT_EQ(applier->status().refused.size(), 1U);
+}
+
+TEST_F(ApplierTest, WhatSaysNothingNewBuildsNothing) {
+  Start();
+  PushGood();
+  const int before = builds;
+  const uint64_t same = Push(Type::kRouteTable, kMain, {}, "2");
+  const uint64_t unknown = Push(Type::kCluster, kNothing, {"nobody"});
+  Settle();
+  EXPECT_EQ(builds, before);
+  EXPECT_TRUE(Acked(same));
+  EXPECT_TRUE(Acked(unknown));
+  EXPECT_EQ(applier->HeldVersions(Type::kRouteTable).at("main"), "2");
+}
+
+TEST_F(ApplierTest, PushesAreFoldedWhileWorkersAreBusy) {
+  Start();
+  PushGood();
+  busy = true;
+  const int before = builds;
+  for (int i = 0; i < 50; ++i) {
+    Push(Type::kCluster,
+         "clusters: [{name: users, endpoints: ['127.0.0.1:" + std::to_string(100 + i) + "']}]");
+    Turn();
+  }
+  EXPECT_EQ(builds, before);
+  busy = false;
+  Serve(sequence_);
+  Settle();
+  EXPECT_EQ(builds, before + 1);
+  EXPECT_EQ(answers.size(), 50U) << "each message is answered";
+  for (const Answered& answer : answers) EXPECT_THAT(answer.refusals, IsEmpty());
+}
+
+TEST_F(ApplierTest, ANameOfTheFileCannotBePushed) {
+  Start("clusters: [{name: users, endpoints: ['127.0.0.1:9']}]");
+  const uint64_t id = Push(Type::kCluster, kUsers);
+  Settle();
+  EXPECT_THAT(RefusedOf(id)[0], HasSubstr("is in this gateway's own file"));
+  EXPECT_EQ(published->clusters.size(), 1U);
+}
+
+TEST_F(ApplierTest, TheFileMayReferToWhatIsPushed) {
+  Start(R"(
+listeners: [{name: edge, address: '127.0.0.1:8080', route_tables: [main]}]
+route_tables: [{name: main, domains: ['*'], routes: [{name: all, match: {path_prefix: /}, forward: users}]}]
+)");
+  EXPECT_THAT(published->listeners, IsEmpty());
+  EXPECT_EQ(applier->status().waiting.size(), 2U);
+  Push(Type::kCluster, kUsers);
+  Settle();
+  EXPECT_EQ(TargetOf("all"), "users");
+  EXPECT_THAT(applier->status().waiting, IsEmpty());
+  // What the file refers to now stays, whatever is pushed.
+  Push(Type::kCluster, kNothing, {"users"});
+  Settle();
+  EXPECT_EQ(TargetOf("all"), "users");
+}
+
+TEST_F(ApplierTest, AFileReadAgainIsTakenWholeOrNotAtAll) {
+  Start("clusters: [{name: a, endpoints: ['127.0.0.1:9']}]");
+  PushGood();
+  config::BuildResult clash = applier->Rebuild(FileOf(kUsers));
+  EXPECT_EQ(clash.snapshot, nullptr);
+  EXPECT_THAT(clash.errors.ToString(),
+              HasSubstr("the control plane has pushed a Cluster \"users\""));
+  config::Resources good = FileOf("clusters: [{name: b, endpoints: ['127.0.0.1:9']}]");
+  config::BuildResult built = applier->Rebuild(good);
+  ASSERT_NE(built.snapshot, nullptr) << built.errors.ToString();
+  published = built.snapshot;
+  const uint64_t sequence = applier->NextSequence();
+  applier->Reloaded(good, built.snapshot);
+  Serve(sequence);
+  EXPECT_THAT(Clusters(), ElementsAre("b", "users"));
+  EXPECT_EQ(applier->current(), built.snapshot);
+}
+
+TEST_F(ApplierTest, AnAddressThatAnotherListenerHasIsItsOwnFault) {
+  Start();
+  PushGood();
+  // By name it comes first, so that the error is that of the one that was there before.
+  const uint64_t id = Push(
+      Type::kListener, "listeners: [{name: a, address: '127.0.0.1:8080', route_tables: [main]}]");
+  const uint64_t other = Push(Type::kCluster, "clusters: [{name: b, endpoints: ['127.0.0.1:2']}]");
+  Settle();
+  EXPECT_EQ(published->listeners.size(), 1U);
+  EXPECT_EQ(published->listeners[0]->name, "edge");
+  EXPECT_THAT(Clusters(), ElementsAre("b", "users")) << "the innocent apply";
+  EXPECT_TRUE(Acked(other));
+  After(seconds(6));
+  EXPECT_THAT(RefusedOf(id)[0], HasSubstr("with it Listener \"edge\" would be wrong"));
+  // It takes the place when that is free.
+  Push(Type::kListener, kNothing, {"edge"});
+  Settle();
+  ASSERT_EQ(published->listeners.size(), 1U);
+  EXPECT_EQ(published->listeners[0]->name, "a");
+  EXPECT_TRUE(Acked(id));
+}
+
+TEST_F(ApplierTest, AListenerWhosePortIsTakenIsRefusedAndTheOthersApply) {
+  Start();
+  PushGood();
+  taken_port = "127.0.0.1:9999";
+  const uint64_t listeners = Push(
+      Type::kListener, "listeners: [{name: two, address: '127.0.0.1:9999', route_tables: [main]}]");
+  const uint64_t clusters =
+      Push(Type::kCluster, "clusters: [{name: b, endpoints: ['127.0.0.1:2']}]");
+  Settle();
+  EXPECT_THAT(RefusedOf(listeners), ElementsAre("two: address: address already in use"));
+  EXPECT_TRUE(Acked(clusters));
+  EXPECT_THAT(Clusters(), ElementsAre("b", "users"));
+}
+
+TEST_F(ApplierTest, WhatIsAcceptedIsSavedOnceItIsServed) {
+  Start();
+  Push(Type::kCluster, kUsers);
+  Turn();
+  EXPECT_THAT(saves, IsEmpty());
+  Serve(sequence_);
+  ASSERT_EQ(saves.size(), 1U);
+  ASSERT_EQ(saves[0].resources.size(), 1U);
+  EXPECT_EQ(saves[0].resources[0].name, "users");
+  EXPECT_EQ(saves[0].resources[0].version, "1");
+  EXPECT_EQ(saves[0].source, "control plane test");
+}
+
+TEST_F(ApplierTest, WhatWasSavedIsServedAtTheStart) {
+  Start();
+  PushGood();
+  const SavedConfig saved = saves.back();
+  applier.reset();
+  published.reset();
+  Start(kNothing, saved);
+  EXPECT_EQ(TargetOf("all"), "users");
+  EXPECT_EQ(applier->HeldVersions(Type::kCluster).at("users"), "1");
+  EXPECT_TRUE(applier->complete());
+}
+
+TEST_F(ApplierTest, WhatIsNoLongerAcceptedOfTheSavedIsLeftOut) {
+  SavedConfig saved;
+  for (const Type type : {Type::kCluster, Type::kRouteTable}) {
+    for (const Upsert& upsert : Upserts(type, R"(
+clusters: [{name: bad, endpoints: ['x']}, {name: users, endpoints: ['127.0.0.1:1']}]
+route_tables: [{name: main, domains: ['*'], routes: [{name: all, match: {path_prefix: /}, forward: users}]}]
+)")) {
+      saved.resources.push_back(
+          {type, upsert.name, upsert.version, std::make_shared<const std::string>(upsert.bytes)});
+    }
+  }
+  Start(kNothing, saved);
+  EXPECT_THAT(Clusters(), ElementsAre("users"));
+  ASSERT_EQ(said.size(), 1U);
+  EXPECT_THAT(said[0], HasSubstr("saved Cluster \"bad\" is left out"));
+}
+
+TEST_F(ApplierTest, WhatCrashedTheGatewayIsNotTriedAgain) {
+  Start();
+  suspect = "users";
+  const uint64_t id = Push(Type::kCluster, kUsers);
+  Settle();
+  EXPECT_THAT(tried, IsEmpty());
+  EXPECT_THAT(RefusedOf(id)[0], HasSubstr("is in quarantine"));
+  suspect = "";
+  Push(Type::kCluster, kUsers, {}, "2");
+  Settle();
+  EXPECT_THAT(tried, ElementsAre("users"));
+}
+
+TEST_F(ApplierTest, GarbageIsRefused) {
+  Start();
+  Update update{.id = ++last_id, .type = Type::kCluster};
+  update.upserts.push_back({"users", "1", "\xff\xff\xff", nullptr});
+  applier->Apply(std::move(update));
+  Settle();
+  EXPECT_THAT(RefusedOf(last_id), ElementsAre("users: : cannot be read as a message of its type"));
+}
+
+TEST_F(ApplierTest, ANewerVersionTakesThePlaceOfOneThatWaits) {
+  Start();
+  const uint64_t first = Push(Type::kRouteTable, kMain);
+  Settle();
+  const uint64_t second = Push(Type::kRouteTable, R"(
+route_tables: [{name: main, domains: ['*'], routes: [{name: all, match: {path_prefix: /}, respond: {status: 200}}]}]
+)",
+                               {}, "2");
+  Settle();
+  EXPECT_TRUE(Acked(first));
+  EXPECT_TRUE(Acked(second));
+}
+
+TEST_F(ApplierTest, ItIsCompleteWhenEveryTypeHasBeenToldOf) {
+  Start();
+  for (const Type type : kAllTypes) {
+    EXPECT_FALSE(applier->complete());
+    if (type == Type::kSecret) {
+      applier->OnAbsent(type, {});
+    } else {
+      Push(type, kNothing);
+    }
+    Settle();
+  }
+  EXPECT_TRUE(applier->complete());
+}
+
+// Whatever comes in whatever order, every message is answered, and what is served is right.
+TEST_F(ApplierTest, AnyOrderOfTheSameMessagesEndsTheSame) {
+  struct Message {
+    Type type;
+    std::string yaml;
+  };
+  const std::vector<Message> messages = {
+      {Type::kSecret, "secrets: [{name: s, inline: x}]"},
+      {Type::kRateLimit, "rate_limits: [{name: l, token_bucket: {rate: 1/s}}]"},
+      {Type::kCluster, "clusters: [{name: users}]"},
+      {Type::kEndpoints, "endpoints: [{cluster: users, endpoints: ['127.0.0.1:3']}]"},
+      {Type::kRouteTable,
+       "route_tables: [{name: main, domains: ['*'], filters: [{rate_limit: [l]}], routes: [{name: "
+       "all, match: {path_prefix: /}, forward: users}]}]"},
+      {Type::kListener, std::string(kEdge)},
+  };
+  std::vector<size_t> order = {0, 1, 2, 3, 4, 5};
+  int tries = 0;
+  do {
+    // Every seventh: all of them take a while.
+    if (++tries % 7 != 0) continue;
+    answers.clear();
+    sequence_ = 0;
+    Start();
+    for (const size_t i : order) {
+      Push(messages[i].type, messages[i].yaml);
+      Turn();
+      Settle();
+    }
+    EXPECT_EQ(TargetOf("all"), "users");
+    EXPECT_EQ(answers.size(), messages.size());
+    for (const Answered& answer : answers) EXPECT_THAT(answer.refusals, IsEmpty());
+    applier.reset();
+    published.reset();
+    builder.current.reset();
+  } while (std::next_permutation(order.begin(), order.end()));
+}
+
+}  // namespace
+}  // namespace gatehouse::xds
