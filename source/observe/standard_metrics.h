@@ -290,15 +290,13 @@ struct PushedMetrics {
     visit(disconnects, "gatehouse_xds_disconnects", "Streams that ended.");
     visit(last_message_age, "gatehouse_xds_last_message_age_seconds",
           "Time since the control plane's last message.");
-    for (size_t i = 0; i < kTypes; ++i) {
-      visit(updates[i], "gatehouse_xds_updates", "Messages of the control plane, by type.",
-            {"type", kTypeNames[i]});
-      visit(acks[i], "gatehouse_xds_acks", "Messages accepted, by type.", {"type", kTypeNames[i]});
-      visit(nacks[i], "gatehouse_xds_nacks", "Messages of which something was refused, by type.",
-            {"type", kTypeNames[i]});
-      visit(resources[i], "gatehouse_xds_resources", "Pushed resources in use, by type.",
-            {"type", kTypeNames[i]});
-    }
+    const auto by_type = [&](GaugeId* ids, const char* name, const char* help) {
+      for (size_t i = 0; i < kTypes; ++i) visit(ids[i], name, help, {"type", kTypeNames[i]});
+    };
+    by_type(updates, "gatehouse_xds_updates", "Messages of the control plane, by type.");
+    by_type(acks, "gatehouse_xds_acks", "Messages accepted, by type.");
+    by_type(nacks, "gatehouse_xds_nacks", "Messages of which something was refused, by type.");
+    by_type(resources, "gatehouse_xds_resources", "Pushed resources in use, by type.");
     visit(refused, "gatehouse_xds_refused_resources", "Resources whose last version was refused.");
     visit(waiting, "gatehouse_xds_waiting_resources",
           "Resources that wait for what they refer to.");
