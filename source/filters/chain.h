@@ -58,6 +58,11 @@ class FilterChain {
   [[nodiscard]] bool empty() const { return filters_.empty(); }
   [[nodiscard]] size_t size() const { return filters_.size(); }
   [[nodiscard]] std::string_view NameOf(size_t index) const { return filters_[index].name; }
+  // What the filter says of a request; empty: nothing.
+  [[nodiscard]] std::string ExplainAt(size_t index, FilterContext& context) const {
+    const AnyFilter& any = filters_[index].filter;
+    return any.explain == nullptr ? std::string() : any.explain(any.filter.get(), context);
+  }
   // Bytes of call state that a request takes from its arena.
   [[nodiscard]] size_t call_bytes() const { return call_bytes_; }
 

@@ -29,16 +29,22 @@
 // When trailers follow a body, they are there with its `end`: a filter may move them into it, and
 // empty them. A response without a body gets one by FilterContext::SetResponseBody().
 //
+// `std::string Explain(FilterContext&) const`, optional, is what `gatehouse explain` shows of the
+// filter for a request: one line, such as its limits and the keys that this request has. It runs on
+// main, changes nothing, and sees the head as it is before any filter.
+//
 // A body hook declares what it wants: `static constexpr BodyMode kRequestBody = BodyMode::kStream`
 // (each piece as it comes) or kWhole (once, with all of it; more than `size_t WholeBodyLimit()` of
 // the filter is answered with 413, or 502 for a response).
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -89,6 +95,7 @@ struct AnyFilter {
   BodyHook response_body = nullptr;
   HeadersHook response_trailers = nullptr;
   FinishHook finish = nullptr;
+  std::string (*explain)(const void* filter, FilterContext& context) = nullptr;
   // Body hooks: 0 streams, more is the limit of a whole body.
   size_t request_whole_limit = 0;
   size_t response_whole_limit = 0;
@@ -144,6 +151,11 @@ void CallFinish(void* call, const void* filter, FilterContext& context) {
   static_cast<typename F::Call*>(call)->OnFinish(*static_cast<const F*>(filter), context);
 }
 
+template <typename F>
+concept Explains = requires(const F& filter, FilterContext& context) {
+  { filter.Explain(context) } -> std::same_as<std::string>;
+};
+
 }  // namespace internal
 
 // Takes the type off a built filter.
@@ -188,6 +200,11 @@ template <typename F>
     any.response_trailers = &internal::CallHeaders<F, &Call::OnResponseTrailers>;
   }
   if constexpr (Has(F::kHooks, Hooks::kFinish)) any.finish = &internal::CallFinish<F>;
+  if constexpr (internal::Explains<F>) {
+    any.explain = [](const void* self, FilterContext& context) {
+      return static_cast<const F*>(self)->Explain(context);
+    };
+  }
   any.filter = std::move(filter);
   return any;
 }

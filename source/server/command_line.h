@@ -1,5 +1,5 @@
-// The command line of `gatehouse`, for main() of every build: `run`, `validate`, `schema`,
-// `version`. A build with filters of its own differs only in what it registers
+// The command line of `gatehouse`, for main() of every build: `run`, `validate`, `explain`,
+// `schema`, `version`. A build with filters of its own differs only in what it registers
 // (docs/writing_a_filter.md).
 //
 //   int main(int argc, char** argv) {

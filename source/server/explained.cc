@@ -16,7 +16,7 @@ class TextPage {
  public:
   void Line(std::string_view label, std::string_view text) {
     if (text.empty()) return;
-    fmt::format_to(std::back_inserter(out_), "{:<11}{}\n", label == label_ ? "" : label, text);
+    fmt::format_to(std::back_inserter(out_), "{:<13}{}\n", label == label_ ? "" : label, text);
     label_ = label;
   }
   // Rows below a label, in columns.
@@ -76,9 +76,9 @@ void WriteRequest(const Explained& explained, TextPage& page) {
 void WriteAnswer(const Explained& explained, TextPage& page) {
   if (!explained.answer) return;
   const Explained::Answer& answer = *explained.answer;
-  page.Line("answer", answer.code.empty() ? fmt::format("{}: {}", answer.status, answer.why)
-                                          : fmt::format("{} {}: {}", answer.status, answer.code,
-                                                        answer.why));
+  page.Line("answer", answer.code.empty()
+                          ? fmt::format("{}: {}", answer.status, answer.why)
+                          : fmt::format("{} {}: {}", answer.status, answer.code, answer.why));
   page.Line("allow", answer.allow);
   page.Line("location", answer.location);
   for (const Explained::Table& table : explained.tables) {
@@ -97,7 +97,10 @@ void WriteTarget(const Explained::Target& target, TextPage& page) {
   for (const auto& [name, value] : target.adds) {
     page.Line("  adds", fmt::format("{}: {}", name, value));
   }
-  page.Facts("  limits", target.limits);
+  std::vector<std::string> limits;
+  for (const auto& [name, value] : target.limits)
+    limits.push_back(fmt::format("{} {}", name, value));
+  page.Line("  limits", Join(limits));
   std::vector<std::vector<std::string>> rows;
   for (const Explained::Endpoint& endpoint : target.endpoints) {
     rows.push_back({endpoint.address, fmt::format("weight {}", endpoint.weight),

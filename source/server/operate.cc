@@ -11,6 +11,7 @@
 #include "source/config/dump.h"
 #include "source/net/listener.h"
 #include "source/observe/scrape.h"
+#include "source/server/explain_page.h"
 #include "source/server/server.h"
 
 namespace gatehouse::server {
@@ -110,6 +111,7 @@ AdminReply Server::OnAdmin(http::Method method, std::string_view path, std::stri
     if (pushed_ == nullptr) return {.status = 404, .body = "there is no control_plane here\n"};
     return {.content_type = std::string(kJson), .body = pushed_->Json(*applier_)};
   }
+  if (path == "/explain") return OnExplain(query);
   if (path == "/clusters") {
     return {.content_type = std::string(kJson), .body = ClustersJson()};
   }
@@ -119,9 +121,25 @@ AdminReply Server::OnAdmin(http::Method method, std::string_view path, std::stri
       "/metrics   Prometheus text\n"
       "/config    what is served, without secrets (?format=json)\n"
       "/clusters  origins, their endpoints and counts\n"
+      "/explain   what a request would meet: "
+      "?method=GET&url=http://HOST/PATH&header=name:%20value\n"
       "/xds       the control plane: what it has pushed, what was refused and why\n"
       "POST /drain  fail readiness, close connections after their responses\n";
   return {.status = static_cast<uint16_t>(path == "/" ? 200 : 404), .body = pages};
+}
+
+AdminReply Server::OnExplain(std::string_view query) {
+  if (current_ == nullptr) return {.status = 503, .body = "no config is served yet\n"};
+  return ExplainPage(
+      query,
+      {.snapshot = *current_,
+       .loop = loop_,
+       .endpoints =
+           [this](const upstream::Cluster& cluster) {
+             return cluster.has_dns() ? dns_->EndpointsOf(cluster.key()) : cluster.endpoints();
+           },
+       .address =
+           [this](const config::Listener& listener) { return ListenerAddress(listener.name); }});
 }
 
 std::string Server::ClustersJson() const {

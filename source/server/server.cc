@@ -129,9 +129,10 @@ int Server::Start() {
 
 absl::Status Server::OpenPushed(const config::LoadedBootstrap& loaded) {
   if (!loaded.control_plane.configured()) return absl::OkStatus();
-  absl::StatusOr<std::unique_ptr<PushedConfig>> pushed = PushedConfig::Open(
-      {loop_, *counters_, metrics_, [this] { GetReady(); }}, {settings_.node_id, settings_.node_group},
-      loaded.control_plane, settings_.state_folder, /*takes_over=*/takeover_ != nullptr);
+  absl::StatusOr<std::unique_ptr<PushedConfig>> pushed =
+      PushedConfig::Open({loop_, *counters_, metrics_, [this] { GetReady(); }},
+                         {settings_.node_id, settings_.node_group}, loaded.control_plane,
+                         settings_.state_folder, /*takes_over=*/takeover_ != nullptr);
   if (!pushed.ok()) return pushed.status();
   pushed_ = *std::move(pushed);
   return absl::OkStatus();

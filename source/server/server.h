@@ -124,6 +124,7 @@ class Server {
   [[nodiscard]] absl::Status OpenAdmin();
   [[nodiscard]] AdminReply OnAdmin(http::Method method, std::string_view path,
                                    std::string_view query);
+  [[nodiscard]] AdminReply OnExplain(std::string_view query);
   [[nodiscard]] std::string ClustersJson() const;
   void UpdateServerMetrics();
 

@@ -116,6 +116,41 @@ std::optional<uint64_t> LimitKey::Hash(FilterContext& context, const KeyHash& ha
   return std::nullopt;
 }
 
+std::optional<std::string> LimitKey::Describe(FilterContext& context) const {
+  if (parts_.empty()) return "everybody";
+  for (const Part& part : parts_) {
+    std::string text;
+    if (Append(part, context, &text)) return text;
+  }
+  return std::nullopt;
+}
+
+// What Write() takes.
+bool LimitKey::Append(const Part& part, FilterContext& context, std::string* text) {
+  switch (part.kind) {
+    case Part::Kind::kClientIp: {
+      const net::IpAddress& ip = context.facts().client_ip;
+      const uint32_t bits = ip.is_v4() ? part.v4_prefix : part.v6_prefix;
+      *text += fmt::format("client_ip {}", ip.Masked(part.v4_prefix, part.v6_prefix).ToString());
+      if (bits != (ip.is_v4() ? 32u : 128u)) *text += fmt::format("/{}", bits);
+      return true;
+    }
+    case Part::Kind::kHeader: {
+      const auto value = context.request().Get(part.header);
+      if (!value || value->empty()) return false;
+      *text += fmt::format("header {}={}", part.header, *value);
+      return true;
+    }
+    case Part::Kind::kAll:
+      for (const Part& inner : part.all) {
+        if (!text->empty()) *text += " and ";
+        if (!Append(inner, context, text)) return false;
+      }
+      return true;
+  }
+  return false;
+}
+
 bool LimitKey::Write(const Part& part, FilterContext& context, Writer& writer) {
   switch (part.kind) {
     case Part::Kind::kClientIp: {

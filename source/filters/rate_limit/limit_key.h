@@ -36,6 +36,8 @@ class LimitKey {
 
   // Of the first part that the request has. A config without parts is one key for all requests.
   [[nodiscard]] std::optional<uint64_t> Hash(FilterContext& context, const KeyHash& hash) const;
+  // The same for people: "header x-user=alice". nullopt: no part is present.
+  [[nodiscard]] std::optional<std::string> Describe(FilterContext& context) const;
   // The key of requests that have none of the parts.
   [[nodiscard]] static uint64_t MissingHash(const KeyHash& hash) { return hash("missing"); }
 
@@ -54,6 +56,7 @@ class LimitKey {
   [[nodiscard]] static absl::StatusOr<Part> BuildPart(const gatehouse::v1::RateLimitKey& config,
                                                       const std::string& field, int depth,
                                                       BuildContext& build);
+  [[nodiscard]] static bool Append(const Part& part, FilterContext& context, std::string* text);
   [[nodiscard]] static bool Write(const Part& part, FilterContext& context, Writer& writer);
 
   std::vector<Part> parts_;

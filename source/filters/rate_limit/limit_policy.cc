@@ -133,6 +133,8 @@ absl::StatusOr<LimitPolicy> Read(const Config& config, std::string_view field, B
   policy.quoted_name = Quote(config.name());
   policy.policy_item =
       fmt::format("{};q={};w={}", policy.quoted_name, spec.burst, WindowSeconds(spec));
+  policy.rate_text = fmt::format("{} per {:g}s, {} at once", spec.amount,
+                                 std::chrono::duration<double>(spec.per).count(), spec.burst);
   policy.problem_members = fmt::format("\"violated-policies\":[{}]", policy.quoted_name);
   return policy;
 }

@@ -76,6 +76,7 @@ struct LimitPolicy {
   std::string name;
   std::string quoted_name;      // a string of RFC 8941
   std::string policy_item;      // of RateLimit-Policy
+  std::string rate_text;        // "10 per 1s, 100 at once", for people
   std::string problem_members;  // of a rejection's problem object
   observe::MetricHandle<RateLimitMetrics> metrics;
 };

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -74,6 +76,25 @@ absl::StatusOr<RateLimit> RateLimit::Build(const v1::RateLimitFilter& config, Bu
   }
   if (!status.ok()) return status;
   return RateLimit(std::move(policies));
+}
+
+std::string RateLimit::Explain(FilterContext& context) const {
+  std::string text;
+  for (const LimitPolicy& policy : policies_) {
+    if (!text.empty()) text += "; ";
+    fmt::format_to(std::back_inserter(text), "{}: {}, ", policy.name, policy.rate_text);
+    if (const std::optional<std::string> key = policy.key.Describe(context)) {
+      fmt::format_to(std::back_inserter(text), "key {}", *key);
+    } else if (policy.on_missing_key == LimitPolicy::MissingKey::kSkip) {
+      text += "no key: not counted";
+    } else if (policy.on_missing_key == LimitPolicy::MissingKey::kReject) {
+      fmt::format_to(std::back_inserter(text), "no key: refused with {}", policy.status);
+    } else {
+      text += "no key: the budget of all requests without one";
+    }
+    if (policy.dry_run) text += ", dry run";
+  }
+  return text;
 }
 
 Verdict RateLimit::Call::OnRequestHeaders(const RateLimit& filter, FilterContext& context) {

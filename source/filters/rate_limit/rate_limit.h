@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -26,6 +27,9 @@ class RateLimit {
   static constexpr Hooks kHooks = Hooks::kRequestHeaders | Hooks::kResponseHeaders;
   [[nodiscard]] static absl::StatusOr<RateLimit> Build(const filters::v1::RateLimitFilter& config,
                                                        BuildContext& build);
+
+  // Its limits, and whose budget the request would take from.
+  [[nodiscard]] std::string Explain(FilterContext& context) const;
 
   struct Call {
     // All policies or none: when one rejects, those before it get their token back. Between the
