@@ -43,10 +43,14 @@ std::optional<std::string> AdsSotw::NextRequest() {
     }
     if (state.due) return Finished(RequestOf(type));
   }
-  if (strays_.empty()) return std::nullopt;
-  Request answer = std::move(strays_.front());
-  strays_.pop_front();
-  return Finished(std::move(answer));
+  while (!strays_.empty()) {
+    Request answer = std::move(strays_.front());
+    strays_.pop_front();
+    // Of a type that was asked for meanwhile it would say that nothing is wanted any more.
+    const auto type = TypeOfUrl(answer.type_url());
+    if (!type || !types_[IndexOf(*type)].begun) return Finished(std::move(answer));
+  }
+  return std::nullopt;
 }
 
 AdsSotw::Request AdsSotw::RequestOf(Type type) {
