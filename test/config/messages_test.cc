@@ -60,6 +60,23 @@ TEST(UnknownFieldTest, LooksIntoAny) {
   EXPECT_EQ(Found(message), "");
 }
 
+// Each is parsed anew: without a limit, a peer would choose where the stack ends.
+TEST(UnknownFieldTest, AnyWithinAnyWithinAny) {
+  test::Everything message;
+  for (int i = 0; i < 8; ++i) {
+    test::Everything outer;
+    outer.mutable_extension()->PackFrom(message);
+    message = outer;
+  }
+  EXPECT_EQ(Found(message), "");
+  for (int i = 0; i < 2000; ++i) {
+    test::Everything outer;
+    outer.mutable_extension()->PackFrom(message);
+    message = outer;
+  }
+  EXPECT_THAT(Found(message), testing::HasSubstr("more messages within one another"));
+}
+
 TEST(UnknownFieldTest, ValuesOfEnums) {
   test::Everything message;
   message.add_policies(test::Everything::POLICY_RING_HASH);

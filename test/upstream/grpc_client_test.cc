@@ -369,6 +369,59 @@ TEST_F(GrpcStreamTest, OneStreamAtATime) {
   EXPECT_EQ(origin_->connections(), 1u);
 }
 
+TEST_F(GrpcStreamTest, DroppedForWhatItSaid) {
+  TestStream stream(*upstreams_, backoff_, random_);
+  stream.then = [&](std::string_view what) {
+    if (what == "message") stream->Drop();
+  };
+  EXPECT_EQ(stream->address(), "");
+  stream->Drop();  // nothing
+  stream->Start(Request());
+  Random same(kSeed);
+  Duration most = backoff_.first;
+  // However much it said, the waits grow.
+  for (int i = 0; i < 5; ++i) {
+    H2Origin::Request& request = Arrived();
+    EXPECT_EQ(stream->address(), "127.0.0.1:" + std::to_string(origin_->port()));
+    Answer(request);
+    request.Body(Framed("nonsense") + Framed("more"));
+    ASSERT_TRUE(Until([&] { return !stream->connected(); }));
+    EXPECT_TRUE(stream->running());
+    EXPECT_EQ(Wait(stream),
+              Duration(static_cast<int64_t>(same.Below(static_cast<uint64_t>(most.count()) + 1))));
+    EXPECT_EQ(stream->address(), "127.0.0.1:" + std::to_string(origin_->port()));
+    ASSERT_TRUE(Until([&] { return request.broken(); }));
+    most *= 2;
+    SkipWait(stream);
+  }
+  EXPECT_EQ(stream.ended, 0u);
+  EXPECT_EQ(stream.log, "up|nonsense|up|nonsense|up|nonsense|up|nonsense|up|nonsense|up|");
+}
+
+TEST_F(GrpcStreamTest, GoesToAnotherServerEachTime) {
+  TcpOrigin gone;
+  gone.StopListening();
+  ClusterSpec spec = SpecOf(gone.port(), "pair");
+  spec.endpoints[0].weight = 10'000;
+  spec.endpoints.push_back({"127.0.0.1", origin_->port(), 1});
+  const auto pair = Make(spec);
+  GrpcRequest asked = Request();
+  asked.cluster = pair.get();
+  TestStream stream(*upstreams_, backoff_, random_);
+  stream->Start(asked);
+  ASSERT_TRUE(Ended(stream, 1));
+  EXPECT_EQ(stream->address(), "127.0.0.1:" + std::to_string(gone.port()));
+  SkipWait(stream);
+  Fail(Arrived());
+  ASSERT_TRUE(Ended(stream, 2));
+  EXPECT_EQ(stream->address(), "127.0.0.1:" + std::to_string(origin_->port()));
+  SkipWait(stream);
+  ASSERT_TRUE(Ended(stream, 3));
+  SkipWait(stream);
+  (void)Arrived();
+  stream->Stop();
+}
+
 TEST_F(GrpcStreamTest, Stopped) {
   TestStream stream(*upstreams_, backoff_, random_);
   stream->Start(Request());

@@ -227,6 +227,16 @@ TEST_F(AdsSotwTest, ResponseOfATypeThatWasNotAskedForIsRefused) {
   EXPECT_THAT(Sent(), ElementsAre(HasSubstr("Listener [] nonce n1 refused: nothing of type_url")));
 }
 
+// The answer would name nothing, which by then would mean that nothing is wanted.
+TEST_F(AdsSotwTest, StrayResponseOfATypeThatIsWantedMeanwhileIsNotAnswered) {
+  BeginWithClusters();
+  static_cast<void>(Receive(SotwOf(Type::kEndpoints, "r1", "n1").Has("users")));
+  WantedTypes wanted = OnlyClusters();
+  wanted[IndexOf(Type::kEndpoints)] = Names({"users"});
+  sotw_->Want(wanted);
+  EXPECT_THAT(Sent(), ElementsAre("Endpoints [users]"));
+}
+
 // A complete response of which a part cannot be read says of the rest what is there and what is
 // not; what cannot be read stays as it was.
 TEST_F(AdsSotwTest, BadResourcesAreRefusedByNameAndKeepTheirPredecessors) {
