@@ -26,6 +26,7 @@
 #include "source/control_plane/digest.h"
 #include "source/control_plane/directory.h"
 #include "source/control_plane/editor.h"
+#include "source/control_plane/etcd_store.h"
 #include "source/control_plane/fleet.h"
 #include "source/control_plane/folder_store.h"
 #include "source/control_plane/rest.h"
@@ -81,7 +82,23 @@ std::string InstanceName(const std::string& given) {
   return fmt::format("{}-{}", host.data(), RandomHex(kInstanceBytes));
 }
 
-absl::StatusOr<std::unique_ptr<Store>> OpenStore(const ServeOptions& options) {
+absl::StatusOr<std::unique_ptr<Store>> OpenEtcd(const ServeOptions& options, Fleet& fleet) {
+  absl::StatusOr<std::unique_ptr<EtcdStore>> store =
+      EtcdStore::Open({.etcd = {.endpoints = options.etcd,
+                                .ca_file = options.etcd_ca_file,
+                                .certificate_file = options.etcd_certificate_file,
+                                .key_file = options.etcd_key_file,
+                                .user = options.etcd_user,
+                                .password_file = options.etcd_password_file},
+                       .prefix = options.etcd_prefix,
+                       .state = options.state},
+                      fleet);
+  if (!store.ok()) return store.status();
+  return std::unique_ptr<Store>(*std::move(store));
+}
+
+absl::StatusOr<std::unique_ptr<Store>> OpenStore(const ServeOptions& options, Fleet& fleet) {
+  if (!options.etcd.empty()) return OpenEtcd(options, fleet);
   const std::string state = !options.state.empty()      ? options.state
                             : options.directory.empty() ? ""
                                                         : options.directory + "/.gatehouse-control";
@@ -185,7 +202,7 @@ int Serve(const ServeOptions& options) {
   }
 
   Fleet fleet(InstanceName(options.instance));
-  absl::StatusOr<std::unique_ptr<Store>> store = OpenStore(options);
+  absl::StatusOr<std::unique_ptr<Store>> store = OpenStore(options, fleet);
   if (!store.ok()) return Fail(store.status());
   if (const std::string trouble = (*store)->Trouble(); !trouble.empty()) Say(trouble);
   Editor editor(**store, validator.get());

@@ -26,39 +26,71 @@ std::string OutlineOf(const Origin& origin) {
   return outline.SerializeAsString();
 }
 
-std::shared_ptr<const Resource> Shared(const stored::v1::Entry& entry, ResourceType type,
-                                       const ResourceSet::All& known) {
+// The resource that `known` has in the place of `entry`, if there is one with the same message.
+std::shared_ptr<const Resource> SameMessage(const stored::v1::Entry& entry, ResourceType type,
+                                            const ResourceSet::All& known) {
   const auto at = known.find({entry.group(), type, entry.name()});
-  if (at == known.end()) return nullptr;
-  const Origin& origin = *at->second->origin;
-  if (origin.file != entry.file() || origin.line != entry.line() ||
-      origin.from_directory != entry.from_directory()) {
+  // Versions are the beginning of the digest, so few contents are compared in vain.
+  if (at == known.end() || Hex(entry.message().substr(0, 8)) != at->second->version ||
+      Sha256(at->second->message) != entry.message()) {
     return nullptr;
   }
-  // Versions are the beginning of the digest, so few contents are compared in vain.
-  if (!Hex(entry.message().substr(0, 8)).starts_with(at->second->version)) return nullptr;
-  if (Sha256(at->second->message) != entry.message()) return nullptr;
-  const std::string outline = origin.lines.empty() ? "" : Sha256(OutlineOf(origin));
-  return outline == entry.outline() ? at->second : nullptr;
+  return at->second;
 }
 
-absl::StatusOr<std::shared_ptr<const Origin>> DecodeOrigin(const stored::v1::Entry& entry,
-                                                           const Fetch& fetch) {
+absl::StatusOr<std::vector<std::pair<std::string, int>>> DecodeLines(const stored::v1::Entry& entry,
+                                                                     const Origin* known,
+                                                                     const Fetch& fetch) {
+  std::vector<std::pair<std::string, int>> lines;
+  if (entry.outline().empty()) return lines;
+  std::string blob = known == nullptr ? "" : OutlineOf(*known);
+  if (known == nullptr || Sha256(blob) != entry.outline()) {
+    absl::StatusOr<std::string> fetched = fetch(entry.outline());
+    if (!fetched.ok()) return fetched.status();
+    blob = *std::move(fetched);
+  }
+  stored::v1::Outline outline;
+  if (!outline.ParseFromString(blob) || outline.paths_size() != outline.lines_size()) {
+    return Unavailable("a stored outline cannot be read");
+  }
+  for (int i = 0; i < outline.paths_size(); ++i) {
+    lines.emplace_back(outline.paths(i), entry.line() + outline.lines(i));
+  }
+  return lines;
+}
+
+absl::StatusOr<std::shared_ptr<const Resource>> DecodeResource(const stored::v1::Entry& entry,
+                                                               ResourceType type,
+                                                               const ResourceSet::All& known,
+                                                               const Fetch& fetch) {
+  const std::shared_ptr<const Resource> same = SameMessage(entry, type, known);
+  absl::StatusOr<std::vector<std::pair<std::string, int>>> lines =
+      DecodeLines(entry, same == nullptr ? nullptr : same->origin.get(), fetch);
+  if (!lines.ok()) return lines.status();
   auto origin = std::make_shared<Origin>();
   origin->file = entry.file();
   origin->line = entry.line();
   origin->from_directory = entry.from_directory();
-  if (entry.outline().empty()) return origin;
-  absl::StatusOr<std::string> blob = fetch(entry.outline());
-  if (!blob.ok()) return blob.status();
-  stored::v1::Outline outline;
-  if (!outline.ParseFromString(*blob) || outline.paths_size() != outline.lines_size()) {
-    return Unavailable("a stored outline cannot be read");
+  origin->lines = *std::move(lines);
+  if (same != nullptr && same->origin->file == origin->file && same->origin->line == origin->line &&
+      same->origin->from_directory == origin->from_directory &&
+      same->origin->lines == origin->lines) {
+    return same;
   }
-  for (int i = 0; i < outline.paths_size(); ++i) {
-    origin->lines.emplace_back(outline.paths(i), origin->line + outline.lines(i));
+  auto made = std::make_shared<Resource>();
+  if (same != nullptr) {
+    made->message = same->message;
+  } else {
+    absl::StatusOr<std::string> message = fetch(entry.message());
+    if (!message.ok()) return message.status();
+    made->message = *std::move(message);
   }
-  return origin;
+  made->type = type;
+  made->group = entry.group();
+  made->name = entry.name();
+  made->version = Hex(entry.message().substr(0, 8));
+  made->origin = std::move(origin);
+  return made;
 }
 
 int64_t Millis(WallTime time) {
@@ -224,22 +256,10 @@ absl::StatusOr<ResourceSet::All> Decode(const stored::v1::Manifest& manifest,
       return Unavailable(fmt::format(
           "it has a resource of type \"{}\", which this version does not know", entry.type()));
     }
-    std::shared_ptr<const Resource> resource = Shared(entry, *type, known);
-    if (resource == nullptr) {
-      absl::StatusOr<std::string> message = fetch(entry.message());
-      if (!message.ok()) return message.status();
-      absl::StatusOr<std::shared_ptr<const Origin>> origin = DecodeOrigin(entry, fetch);
-      if (!origin.ok()) return origin.status();
-      auto made = std::make_shared<Resource>();
-      made->type = *type;
-      made->group = entry.group();
-      made->name = entry.name();
-      made->message = *std::move(message);
-      made->version = Hex(entry.message().substr(0, 8));
-      made->origin = *std::move(origin);
-      resource = std::move(made);
-    }
-    all.insert_or_assign({entry.group(), *type, entry.name()}, std::move(resource));
+    absl::StatusOr<std::shared_ptr<const Resource>> resource =
+        DecodeResource(entry, *type, known, fetch);
+    if (!resource.ok()) return resource.status();
+    all.insert_or_assign({entry.group(), *type, entry.name()}, *std::move(resource));
   }
   return all;
 }
