@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 #include <set>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "fmt/format.h"
@@ -36,13 +38,14 @@ using Errors = std::vector<ErrorList>;
 template <typename Message>
 void CheckNames(const std::vector<Resource<Message>>& resources, std::string_view field_name,
                 Errors& errors) {
-  ByName<size_t> known;
+  std::unordered_map<std::string_view, size_t> known;
+  known.reserve(resources.size());
   for (size_t i = 0; i < resources.size(); ++i) {
     const Field root(resources[i].source, errors[i]);
     const Field name = root.Below(field_name);
     const std::string_view text = NameOf(*resources[i].message);
     if (!CheckName(text, name)) continue;
-    const auto [first, is_new] = known.try_emplace(std::string(text), i);
+    const auto [first, is_new] = known.try_emplace(text, i);
     if (is_new) continue;
     const std::string where = resources[first->second].source.FullPath("");
     name.Error(where.empty() ? fmt::format("\"{}\" is there twice", text)
@@ -111,11 +114,15 @@ class Builder {
   void ReadSecrets();
   void ReadRateLimits();
   void BuildClusters();
+  [[nodiscard]] std::optional<size_t> PreviousCluster(std::string_view name);
+  [[nodiscard]] bool TakeOverCluster(size_t index, const v1::Endpoints* endpoints,
+                                     std::optional<size_t> previous);
   void BuildCluster(size_t index, const Resource<v1::Endpoints>* endpoints,
                     ErrorList* endpoints_errors);
   void ReadClusterTls(const v1::Cluster& message, const upstream::Cluster* old, const Field& root,
                       upstream::ClusterSpec* spec);
-  void OfferCluster(const std::string& name, std::shared_ptr<const upstream::Cluster> cluster);
+  bool OfferCluster(const std::string& name,
+                    const std::shared_ptr<const upstream::Cluster>& cluster);
   void StartTables();
   void CheckDelegates(size_t index);
   void ReadListeners();
@@ -154,7 +161,11 @@ class Builder {
 
   std::vector<std::shared_ptr<const upstream::Cluster>> clusters_;
   std::vector<std::shared_ptr<const upstream::Cluster>> stand_ins_;
-  ByName<std::shared_ptr<const upstream::Cluster>> old_clusters_;
+  // Of the predecessor's clusters, by index. In order they are found without their names.
+  size_t next_old_cluster_ = 0;
+  std::unordered_map<std::string_view, size_t> old_clusters_;
+  std::vector<bool> cluster_is_kept_;
+  Messages<v1::Endpoints> endpoints_of_clusters_;
   TablesInBuild tables_;
   std::vector<ListenerInBuild> listeners_;
   std::vector<MatcherBuilder> rest_;  // of tables that no listener serves
@@ -223,14 +234,14 @@ void Builder::ReadRateLimits() {
 }
 
 void Builder::BuildClusters() {
-  if (previous_ != nullptr) {
-    for (const auto& cluster : previous_->clusters) old_clusters_[cluster->name()] = cluster;
-    scope_.changed_clusters = AllChanged(&old_clusters_);
-  }
-  ByName<size_t> endpoints;
+  if (previous_ != nullptr) cluster_is_kept_.resize(previous_->clusters.size());
+  std::unordered_map<std::string_view, size_t> endpoints;
+  endpoints.reserve(resources_.endpoints.size());
   for (size_t i = 0; i < resources_.endpoints.size(); ++i) {
     endpoints.try_emplace(resources_.endpoints[i].message->cluster(), i);
   }
+  clusters_.reserve(resources_.clusters.size());
+  endpoints_of_clusters_.reserve(resources_.clusters.size());
   for (size_t i = 0; i < resources_.clusters.size(); ++i) {
     const auto at = endpoints.find(resources_.clusters[i].message->name());
     if (at == endpoints.end()) {
@@ -238,6 +249,9 @@ void Builder::BuildClusters() {
     } else {
       BuildCluster(i, &resources_.endpoints[at->second], &endpoints_errors_[at->second]);
     }
+  }
+  for (size_t i = 0; i < cluster_is_kept_.size(); ++i) {
+    if (!cluster_is_kept_[i]) scope_.changed_clusters.insert(previous_->clusters[i]->name());
   }
   for (size_t i = 0; i < resources_.endpoints.size(); ++i) {
     const std::string& name = resources_.endpoints[i].message->cluster();
@@ -247,14 +261,55 @@ void Builder::BuildClusters() {
   }
 }
 
+// The index in the predecessor's lists, which mostly goes up by one from cluster to cluster.
+std::optional<size_t> Builder::PreviousCluster(std::string_view name) {
+  if (previous_ == nullptr) return std::nullopt;
+  const auto& old = previous_->clusters;
+  if (next_old_cluster_ >= old.size() || old[next_old_cluster_]->name() != name) {
+    if (old_clusters_.empty()) {
+      old_clusters_.reserve(old.size());
+      for (size_t i = 0; i < old.size(); ++i) old_clusters_.emplace(old[i]->name(), i);
+    }
+    const auto at = old_clusters_.find(name);
+    if (at == old_clusters_.end()) return std::nullopt;
+    next_old_cluster_ = at->second;
+  }
+  return next_old_cluster_++;
+}
+
+// The very messages that the predecessor's was made of. True: it is this build's, too.
+bool Builder::TakeOverCluster(size_t index, const v1::Endpoints* endpoints,
+                              std::optional<size_t> previous) {
+  const v1::Cluster& message = *resources_.clusters[index].message;
+  if (!previous || record_->clusters[*previous].get() != &message ||
+      record_->endpoints_of_clusters[*previous].get() != endpoints) {
+    return false;
+  }
+  if (message.has_tls()) {
+    const auto digest = record_->cluster_tls_digests.find(message.name());
+    if (!scope_.changed_secrets.empty() || digest == record_->cluster_tls_digests.end()) {
+      return false;
+    }
+    cluster_tls_digests_.insert(*digest);
+  }
+  const std::shared_ptr<const upstream::Cluster>& cluster = previous_->clusters[*previous];
+  if (!OfferCluster(message.name(), cluster)) return false;  // an error, reported with the names
+  cluster_is_kept_[*previous] = true;
+  clusters_.push_back(cluster);
+  return true;
+}
+
 void Builder::BuildCluster(size_t index, const Resource<v1::Endpoints>* endpoints,
                            ErrorList* endpoints_errors) {
   const Resource<v1::Cluster>& resource = resources_.clusters[index];
   ErrorList& errors = cluster_errors_[index];
+  const std::optional<size_t> previous = PreviousCluster(resource.message->name());
+  endpoints_of_clusters_.push_back(endpoints == nullptr ? nullptr : endpoints->message);
+  if (TakeOverCluster(index, endpoints_of_clusters_.back().get(), previous)) return;
   const Field root(resource.source, errors);
   upstream::ClusterSpec spec = ReadCluster(*resource.message, root);
   std::shared_ptr<const upstream::Cluster> old;
-  if (const auto at = old_clusters_.find(spec.name); at != old_clusters_.end()) old = at->second;
+  if (previous) old = previous_->clusters[*previous];
   ReadClusterTls(*resource.message, old.get(), root, &spec);
   const auto& own = resource.message->endpoints();
   spec.endpoints = ReadEndpoints(own, root.Below("endpoints"));
@@ -273,9 +328,10 @@ void Builder::BuildCluster(size_t index, const Resource<v1::Endpoints>* endpoint
     absl::StatusOr<std::shared_ptr<const upstream::Cluster>> cluster =
         upstream::Cluster::Make(spec, old, environment_.cluster_slots, environment_.metrics);
     if (cluster.ok()) {
-      if (*cluster == old) scope_.changed_clusters.erase(spec.name);
+      if (*cluster == old) cluster_is_kept_[*previous] = true;
       clusters_.push_back(*cluster);
-      return OfferCluster(spec.name, *std::move(cluster));
+      OfferCluster(spec.name, *cluster);
+      return;
     }
     // What the cluster checks itself is in its endpoints.
     if (endpoints != nullptr) {
@@ -307,9 +363,10 @@ void Builder::ReadClusterTls(const v1::Cluster& message, const upstream::Cluster
   cluster_tls_digests_[spec->name] = std::move(built.digest);
 }
 
-void Builder::OfferCluster(const std::string& name,
-                           std::shared_ptr<const upstream::Cluster> cluster) {
-  scope_.offers.clusters.try_emplace(name, cluster.get());
+// False: there is one of that name.
+bool Builder::OfferCluster(const std::string& name,
+                           const std::shared_ptr<const upstream::Cluster>& cluster) {
+  return scope_.offers.clusters.try_emplace(name, cluster.get()).second;
 }
 
 void Builder::StartTables() {
@@ -484,7 +541,7 @@ bool Builder::OpenLog(size_t index) {
 std::shared_ptr<const Snapshot> Builder::MakeSnapshot() {
   auto snapshot = std::make_shared<Snapshot>();
   snapshot->version = previous_ == nullptr ? 1 : previous_->version + 1;
-  snapshot->clusters = clusters_;
+  snapshot->clusters = std::move(clusters_);
   std::shared_ptr<BuildRecord> record = MakeRecord();
   AssignCursors(*record, *snapshot);
   for (size_t i = 0; i < listeners_.size(); ++i) snapshot->listeners.push_back(FinishListener(i));
@@ -517,6 +574,7 @@ std::shared_ptr<BuildRecord> Builder::MakeRecord() {
   }
   record->secret_digests = std::move(secret_digests_);
   record->cluster_tls_digests = std::move(cluster_tls_digests_);
+  record->endpoints_of_clusters = std::move(endpoints_of_clusters_);
   return record;
 }
 

@@ -108,6 +108,9 @@ struct BuildRecord {
   Messages<v1::RateLimit> rate_limits;
   Messages<v1::Secret> secrets;
 
+  // By the index of the cluster; null for one without a resource of its endpoints.
+  Messages<v1::Endpoints> endpoints_of_clusters;
+
   ByName<TableRecord> tables_by_name;
   ByName<ListenerRecord> listeners_by_name;
   ByName<std::shared_ptr<const v1::RateLimit>> rate_limits_by_name;

@@ -39,9 +39,25 @@ TableBuilder::TableBuilder(const Resource<v1::RouteTable>& resource, BuildScope&
     const auto at = scope.record->tables_by_name.find(message().name());
     if (at != scope.record->tables_by_name.end()) previous_ = &at->second;
   }
-  message_same_ = previous_ != nullptr && SameMessage(*previous_->message, message());
+  message_same_ = previous_ != nullptr && IsSameMessage();
   if (!message_same_) CheckRouteNames();
   BuildOwnFilters();
+}
+
+// Route by route: those that differ are needed one by one, and the others are compared once.
+bool TableBuilder::IsSameMessage() {
+  const v1::RouteTable& old = *previous_->message;
+  if (&old == &message()) return true;
+  DCHECK(v1::RouteTable::descriptor()->field_count() == 4);  // name, domains, filters, routes
+  if (old.routes_size() != message().routes_size() ||
+      !std::ranges::equal(old.domains(), message().domains()) ||
+      !SameMessages(old.filters(), message().filters())) {
+    return false;
+  }
+  for (int i = 0; i < old.routes_size(); ++i) {
+    if (PreviousIndex(i) != i || !RouteUnchanged(i)) return false;
+  }
+  return true;
 }
 
 std::string TableBuilder::RouteName(int index) const {
@@ -53,6 +69,7 @@ void TableBuilder::CheckRouteNames() {
   const Field root(source(), errors_);
   const Field routes = root.Below("routes");
   std::unordered_set<std::string_view> seen;
+  seen.reserve(static_cast<size_t>(message().routes_size()));
   for (int i = 0; i < message().routes_size(); ++i) {
     const std::string& name = message().routes(i).name();
     if (name.empty()) continue;
@@ -292,7 +309,7 @@ void TableBuilder::CollectReferences() {
   References& all = built_->references;
   all = built_->filter_references;
   for (const auto& [index, references] : built_->route_references) all.Add(references);
-  std::set<const upstream::Cluster*> targets;
+  std::unordered_set<const upstream::Cluster*> targets;
   for (const std::shared_ptr<const Route>& route : built_->sets.front().routes) {
     if (route == nullptr) continue;
     for (const Target& target : route->targets) {

@@ -65,6 +65,7 @@ class TableBuilder {
     FilterList::Outer outer;
   };
 
+  [[nodiscard]] bool IsSameMessage();
   void CheckRouteNames();
   void BuildOwnFilters();
   [[nodiscard]] bool IsWholePredecessor();

@@ -6,8 +6,10 @@
 #include <map>
 #include <set>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 
 #include "fmt/format.h"
 #include "source/base/check.h"
@@ -43,7 +45,7 @@ class PathGroups {
 
  private:
   std::vector<PathGroup> groups_;
-  std::unordered_map<std::string_view, size_t, TextHash> places_;
+  absl::flat_hash_map<std::string_view, size_t, TextHash> places_;
 };
 
 class Compiler {
@@ -260,7 +262,14 @@ class Compiler {
   }
 
   // Routes with the same path, in the order of docs/routing.md. Returns the first.
-  uint32_t EmitList(std::vector<uint32_t> routes, uint32_t regex_id) {
+  uint32_t EmitList(const std::vector<uint32_t>& unsorted, uint32_t regex_id) {
+    if (unsorted.size() == 1) {
+      const uint32_t only = static_cast<uint32_t>(out_->routes.size());
+      EmitRoute(unsorted.front(), regex_id);
+      out_->routes.back().flags |= RouteEntry::kLast;
+      return only;
+    }
+    std::vector<uint32_t> routes = unsorted;
     const auto rank = [this](uint32_t i) {
       const RouteSpec& spec = current_->spec->routes[i];
       return std::make_tuple(current_->patterns[i].kind != PathPattern::Kind::kTemplate,
@@ -454,7 +463,7 @@ class Compiler {
   uint32_t next_node_ = 0;
   std::unordered_map<std::string_view, const re2::RE2*, TextHash> regex_of_;
   std::vector<std::string_view> regex_literals_;  // of each regex_path
-  std::unordered_set<std::string_view, TextHash> kept_;
+  absl::flat_hash_set<std::string_view, TextHash> kept_;
   std::set<std::string> warned_;
 };
 

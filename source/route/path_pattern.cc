@@ -19,6 +19,9 @@ using Segment = PathPattern::Segment;
 // Requests are matched by their normalised path: a route that is written in another form would
 // never match. Empty, or what is wrong with the escapes and 8-bit characters.
 std::string NotNormalised(std::string_view text) {
+  const bool plain = std::ranges::none_of(
+      text, [](char c) { return c == '\\' || c == '%' || static_cast<unsigned char>(c) >= 0x80; });
+  if (plain) return {};
   std::string normal;
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];

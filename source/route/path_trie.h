@@ -10,8 +10,9 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
+
+#include "absl/container/flat_hash_map.h"
 
 #include "source/route/path_pattern.h"
 #include "source/route/text_table.h"
@@ -94,7 +95,7 @@ class PathTrie {
   }
 
   std::vector<Node> nodes_;
-  std::unordered_map<Key, uint32_t, KeyHash> children_;
+  absl::flat_hash_map<Key, uint32_t, KeyHash> children_;
 };
 
 }  // namespace gatehouse::route

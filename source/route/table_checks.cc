@@ -62,8 +62,21 @@ class Checker {
   }
 
  private:
+  // A route, as errors call it; put into words when there is one.
+  struct RoutePlace {
+    const CheckedTable& table;
+    size_t index;
+
+    [[nodiscard]] std::string Text() const {
+      return fmt::format("{}.routes[{}]", table.where, index);
+    }
+  };
+
   void Error(std::string_view where, std::string_view field, std::string_view what) {
     errors_.push_back(InvalidArgument(fmt::format("{}.{}: {}", where, field, what)));
+  }
+  void Error(const RoutePlace& where, std::string_view field, std::string_view what) {
+    Error(where.Text(), field, what);
   }
 
   void CheckNames() {
@@ -102,10 +115,12 @@ class Checker {
 
   void CheckRoutes(uint32_t index) {
     CheckedTable& table = checked_.tables[index];
+    table.patterns.reserve(table.spec->routes.size());
+    table.delegates.reserve(table.spec->routes.size());
     std::set<int32_t> priorities;
     for (size_t i = 0; i < table.spec->routes.size(); ++i) {
       const RouteSpec& route = table.spec->routes[i];
-      const std::string where = fmt::format("{}.routes[{}]", table.where, i);
+      const RoutePlace where{table, i};
       std::vector<std::string> wrong;
       table.patterns.push_back(ParsePathPattern(route.path, wrong));
       for (const std::string& what : wrong) Error(where, PathField(route.path.kind), what);
@@ -127,19 +142,19 @@ class Checker {
     }
   }
 
-  void CheckMethods(const RouteSpec& route, const std::string& where) {
+  void CheckMethods(const RouteSpec& route, const RoutePlace& where) {
     for (size_t i = 0; i < route.methods.size(); ++i) {
       const std::string& method = route.methods[i];
-      const std::string field = fmt::format("match.methods[{}]", i);
+      const auto field = [i] { return fmt::format("match.methods[{}]", i); };
       if (!http::IsToken(method)) {
-        Error(where, field, fmt::format("'{}' is not a method", method));
+        Error(where, field(), fmt::format("'{}' is not a method", method));
         continue;
       }
       if (http::FindMethod(method) != http::Method::kOther) continue;
       std::string upper = method;
       for (char& c : upper) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
       if (http::FindMethod(upper) != http::Method::kOther) {
-        Error(where, field,
+        Error(where, field(),
               fmt::format("methods are case-sensitive: write {} for '{}'", upper, method));
         continue;
       }
@@ -147,7 +162,7 @@ class Checker {
       if (std::find(known.begin(), known.end(), method) != known.end()) continue;
       known.push_back(method);
       if (known.size() == kMaxExtensionMethods + 1) {
-        Error(where, field,
+        Error(where, field(),
               fmt::format("'{}' is one more than the {} extension methods that a listener may use",
                           method, kMaxExtensionMethods));
       }
@@ -155,18 +170,19 @@ class Checker {
   }
 
   void CheckMatchers(const std::vector<ValueMatch>& matchers, Predicate::Source source,
-                     const std::string& where, std::string_view list) {
+                     const RoutePlace& where, std::string_view list) {
     for (size_t i = 0; i < matchers.size(); ++i) {
       std::vector<std::string> wrong;
       CheckValueMatch(matchers[i], source, wrong);
       // The messages start with the field's own ".name: ".
       for (const std::string& what : wrong) {
-        errors_.push_back(InvalidArgument(fmt::format("{}.match.{}[{}]{}", where, list, i, what)));
+        errors_.push_back(
+            InvalidArgument(fmt::format("{}.match.{}[{}]{}", where.Text(), list, i, what)));
       }
     }
   }
 
-  void CheckDelegates(CheckedTable& table, const RouteSpec& route, const std::string& where) {
+  void CheckDelegates(CheckedTable& table, const RouteSpec& route, const RoutePlace& where) {
     std::vector<uint32_t>& delegates = table.delegates.emplace_back();
     for (size_t i = 0; i < route.delegates.size(); ++i) {
       const std::string& name = route.delegates[i];

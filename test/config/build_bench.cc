@@ -1,5 +1,7 @@
 // How long a config takes from resources to a snapshot: all of it, after one thing has changed, and
 // when nothing has; after a reload of a file, and after a push.
+#include <malloc.h>
+
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -261,6 +263,29 @@ BENCHMARK(BM_PushNewRoute)->Arg(1)->Arg(100)->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_PushWeight)->Arg(1)->Arg(100)->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_PushCluster)->Arg(1)->Arg(100)->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_PushNewCluster)->Arg(1)->Arg(100)->Unit(benchmark::kMillisecond);
+
+// What one more resource costs: all that the heap holds for it once its config is served, messages,
+// metrics of two workers and the record for the next build included.
+size_t HeapBytes() {
+  const struct mallinfo2 heap = mallinfo2();
+  return heap.uordblks + heap.hblkhd;
+}
+
+void BM_MemoryPerResource(benchmark::State& state) {
+  const bool routes = state.range(0) != 0;
+  constexpr int kMany = 100'000;
+  for (auto _ : state) {
+    Gateway gateway;
+    for (int block = 0; block < 3; ++block) benchmark::DoNotOptimize(gateway.metrics.NewBlock());
+    const size_t before = HeapBytes();
+    {
+      const Pushed pushed(routes ? Layout{1000, kMany / 1000} : Layout{1, 1}, routes ? 1 : kMany);
+      gateway.Build(pushed.resources);
+    }
+    state.counters["bytes_each"] = static_cast<double>(HeapBytes() - before) / kMany;
+  }
+}
+BENCHMARK(BM_MemoryPerResource)->ArgName("routes")->Arg(0)->Arg(1)->Iterations(1);
 
 // From the text on, as `gatehouse run` does.
 void BM_LoadText(benchmark::State& state) {
