@@ -68,9 +68,13 @@ class ExchangeBench {
                                                .log_writer = log_writer_},
                                               current_);
     ASSERT_NE(built.snapshot, nullptr) << built.errors.ToString();
-    current_ = built.snapshot;
-    shard_->Adopt(built.snapshot);
-    listener_->Update(*built.snapshot->FindListener("edge"));
+    Adopt(built.snapshot);
+  }
+  // One that a test has put together.
+  void Adopt(std::shared_ptr<const config::Snapshot> snapshot) {
+    current_ = std::move(snapshot);
+    shard_->Adopt(current_);
+    listener_->Update(*current_->FindListener("edge"));
   }
 
   // A new client.
