@@ -72,6 +72,16 @@ class LayersTest(unittest.TestCase):
                    '#include "source/http/a.h"\n')
         self.assert_finding("source/control_plane/a.h:4: [layers]")
 
+    def test_control_plane_does_not_meet_boringssl(self):
+        self.write("source/control_plane/a.h",
+                   GUARD + '#include "source/base/crypto.h"\n#include "source/config/text.h"\n')
+        self.assert_finding("source/control_plane/a.h:2: [layers]", "crypto.h")
+
+    def test_control_plane_reads_files_but_does_not_build(self):
+        self.write("source/control_plane/a.h",
+                   GUARD + '#include "source/config/text.h"\n#include "source/config/build.h"\n')
+        self.assert_finding("source/control_plane/a.h:3: [layers]", "build.h")
+
     def test_a_library_has_one_door(self):
         self.write("source/base/json.cc", "#include <rapidjson/document.h>\n")
         self.write("source/http/a.cc", "#include <rapidjson/document.h>\n")
