@@ -22,8 +22,9 @@ namespace gatehouse::xds {
 namespace {
 
 // What may be unanswered, or have its answer unsent, before the control plane has to wait. They
-// count over streams: one that comes back again and again is not served better.
-constexpr size_t kMaxMessages = 16;
+// count over streams: one that comes back again and again is not served better. Some servers send
+// each resource in a message of its own, so that it is the bytes that bound a large push.
+constexpr size_t kMaxMessages = 64;
 constexpr size_t kMaxCost = size_t{64} << 20;
 constexpr uint32_t kUnset = UINT32_MAX;
 constexpr size_t kMaxFailureText = 1024;

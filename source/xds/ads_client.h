@@ -2,9 +2,11 @@
 // control planes: AggregatedDiscoveryService, delta or state of the world. It knows who said what
 // and what was answered; what resources mean is the Applier's business.
 //
-// Owner: the Server. Thread: main. Callbacks come from the loop, never from within a method. What
-// it is given must outlive it. The config that is served does not depend on it: when no control
-// plane can be reached, nothing is told to the owner but the state of the connection.
+// Owner: the Server. Thread: main. Callbacks come from the loop, never from within a method, and
+// must not destroy it. What it is given must outlive it. A control plane that hangs is noticed by
+// the cluster's HTTP/2 PINGs; each attempt goes to another endpoint than the one before. The config
+// that is served does not depend on it: when no control plane can be reached, nothing is told to
+// the owner but the state of the connection.
 //
 //   AdsClient client(upstreams, owner, {.cluster = &cluster, .node_id = "edge-1"});
 //   client.Start();
@@ -52,8 +54,9 @@ class AdsOwner {
   [[nodiscard]] virtual Versions HeldVersions(Type type) = 0;
   // Of state of the world: the version of the last message of this type that was accepted.
   [[nodiscard]] virtual std::string HeldVersion(Type type) = 0;
-  // A type has not been told of within fetch_timeout of the first connection, or a wanted name has
-  // not: it is not there, as far as one knows. It stays subscribed.
+  // A type (no names) has not been told of within fetch_timeout of the first connection, or a
+  // wanted name has not: it is not there, as far as one knows. It stays subscribed. What is held is
+  // not waited for: of what is unchanged a control plane says nothing.
   virtual void OnAbsent(Type type, const std::vector<std::string>& names) = 0;
   // The state() has changed.
   virtual void OnState() = 0;
