@@ -299,7 +299,7 @@ void Add(ResourceSet::All& all, ResourceType type, const std::string& name, size
       .type = type,
       .name = name,
       .message = name + version + std::string(size, 'x'),
-      .version = fmt::format("{:>016}", version),
+      .version = fmt::format("{:0>16}", version),
       .origin = kOrigin,
   });
 }
