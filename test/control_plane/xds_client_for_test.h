@@ -29,14 +29,18 @@ class XdsClient {
   using Response = envoy::service::discovery::v3::DeltaDiscoveryResponse;
 
   explicit XdsClient(int port, const std::shared_ptr<grpc::ChannelCredentials>& credentials =
-                                   grpc::InsecureChannelCredentials()) {
+                                   grpc::InsecureChannelCredentials())
+      : XdsClient(Connect(port, credentials)) {}
+  explicit XdsClient(const std::shared_ptr<grpc::Channel>& channel)
+      : stub_(Service::NewStub(channel)), stream_(stub_->DeltaAggregatedResources(&context_)) {}
+  static std::shared_ptr<grpc::Channel> Connect(
+      int port, const std::shared_ptr<grpc::ChannelCredentials>& credentials =
+                    grpc::InsecureChannelCredentials()) {
     grpc::ChannelArguments arguments;
     // A connection of its own, as another process has.
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     arguments.SetMaxReceiveMessageSize(-1);
-    stub_ = Service::NewStub(
-        grpc::CreateCustomChannel(fmt::format("localhost:{}", port), credentials, arguments));
-    stream_ = stub_->DeltaAggregatedResources(&context_);
+    return grpc::CreateCustomChannel(fmt::format("localhost:{}", port), credentials, arguments);
   }
   ~XdsClient() { context_.TryCancel(); }
   XdsClient(const XdsClient&) = delete;

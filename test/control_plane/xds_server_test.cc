@@ -1,5 +1,6 @@
 #include "source/control_plane/xds_server.h"
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -242,7 +243,42 @@ TEST(NamesGroupTest, ByNameOrAtTheEnd) {
   EXPECT_FALSE(NamesGroup("", ""));
 }
 
-// Each pushes to each; a gateway that connects while a revision is published gets it.
+TEST_F(XdsServerTest, AThousandStreamsShareTheirResponses) {
+  constexpr int kConnections = 10;
+  constexpr int kStreams = 100;  // of a connection
+  Start();
+  std::vector<Written> clusters;
+  for (int i = 0; i < 100; ++i) clusters.push_back({Type::kCluster, fmt::format("c{}", i), "1"});
+  const auto one = SetOf(1, clusters);
+  server_->Publish(one);
+  std::vector<std::unique_ptr<XdsClient>> clients;
+  for (int i = 0; i < kConnections; ++i) {
+    const auto channel = XdsClient::Connect(server_->port());
+    for (int j = 0; j < kStreams; ++j) {
+      clients.push_back(std::make_unique<XdsClient>(channel));
+      clients.back()->Sends(Type::kCluster, {"*"}, {.node = fmt::format("edge-{}-{}", i, j)});
+    }
+  }
+  for (const auto& client : clients) {
+    const auto response = client->Reads();
+    ASSERT_TRUE(response.has_value());
+    EXPECT_EQ(response->resources_size(), 100);
+    client->Acks(*response);
+  }
+  clusters[7].version = "2";
+  server_->Publish(SetOf(2, clusters, one));
+  for (const auto& client : clients) {
+    const auto response = client->Reads();
+    EXPECT_EQ(NamesIn(response), "+c7");
+    client->Acks(*response);
+  }
+  Await([&] { return fleet_.totals().oldest_accepted == 2; });
+  EXPECT_EQ(fleet_.totals().connected, size_t{kConnections} * kStreams);
+  // One answer and one change, whatever the number of gateways.
+  EXPECT_THAT(server_->RenderMetrics(), HasSubstr("gatehouse_control_cache_misses_total 2\n"));
+}
+
+// A gateway that connects while revisions are published ends with the last.
 TEST_F(XdsServerTest, AHundredGatewaysOverManyRevisions) {
   Start();
   auto set = one_;
