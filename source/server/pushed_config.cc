@@ -243,17 +243,18 @@ std::string PushedConfig::Json(const xds::Applier& applier) const {
   std::string saved = "null";
   if (store_ != nullptr) {
     const xds::StateStore::State of = store_->state();
-    saved = fmt::format("{{\"accepted_unix\":{},\"saves\":{},\"failures\":{},\"failure\":{}}}",
-                        of.saved_unix, of.saves, of.failures, QuoteJson(of.failure));
+    saved = fmt::format(
+        "{{\"accepted_unix\":{},\"saves\":{},\"failures\":{},\"failure\":{},\"trying\":{}}}",
+        of.saved_unix, of.saves, of.failures, QuoteJson(of.failure), store_->trying());
   }
   return fmt::format(
       "{{\"connected\":{},\"address\":{},\"identifier\":{},\"seconds\":{},\"failure\":{},"
       "\"connects\":{},\"source\":{},\"types\":{{{}}},\"refused\":[{}],\"waiting\":[{}],"
-      "\"leaving\":[{}],\"state_folder\":{},\"builds\":{},\"last_build_micros\":{}}}\n",
+      "\"leaving\":[{}],\"state_folder\":{},\"builds\":{}}}\n",
       state.connected, QuoteJson(state.address), QuoteJson(state.identifier),
       Seconds(now - state.since), QuoteJson(state.failure), state.connects, QuoteJson(Source()),
       types, RefusalsJson(status.refused), RefusalsJson(status.waiting), leaving, saved,
-      status.builds, status.last_build.count());
+      status.builds);
 }
 
 void PushedConfig::UpdateMetrics(const xds::Applier& applier) {

@@ -258,7 +258,6 @@ bool Applier::IsHeld(const Name& name) const {
 
 void Applier::OnServed(uint64_t sequence) {
   served_ = std::max(served_, sequence);
-  if (unsaved_ && served_ == sequence_) Save();
   AnswerReady();
   // What came while the workers were busy.
   WorkLater();
@@ -301,10 +300,13 @@ void Applier::AnswerReady() {
     hooks_.answer(ticket.type, id, refusals);
     at = decided ? tickets_.erase(at) : std::next(at);
   }
+  SaveIfWhole();
   ArmTimer();
 }
 
-void Applier::Save() {
+// Half of a first config would be worse than the whole one that may be on disk from before.
+void Applier::SaveIfWhole() {
+  if (!unsaved_ || !started_ || served_ != sequence_ || !AllTold()) return;
   unsaved_ = false;
   SavedConfig saved;
   for (const Type type : kAllTypes) {
@@ -373,13 +375,16 @@ Applier::Status Applier::status() const {
   }
   status.updates = updates_;
   status.builds = builds_;
-  status.last_build = last_build_;
   status.told = told_;
   return status;
 }
 
+bool Applier::AllTold() const {
+  return std::ranges::all_of(told_, [](bool told) { return told; });
+}
+
 bool Applier::complete() const {
-  return served_ == sequence_ && std::ranges::all_of(told_, [](bool told) { return told; }) &&
+  return served_ == sequence_ && AllTold() &&
          std::ranges::all_of(tickets_, [](const auto& entry) { return entry.second.answered; });
 }
 

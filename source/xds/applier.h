@@ -115,7 +115,6 @@ class Applier {
     std::vector<std::pair<Type, std::string>> leaving;  // removed, but something refers to them
     std::array<uint64_t, kTypes> updates{};
     uint64_t builds = 0;
-    Duration last_build{0};
     // The type has been told of, by the control plane or from the disk.
     std::array<bool, kTypes> told{};
   };
@@ -171,7 +170,8 @@ class Applier {
   [[nodiscard]] std::optional<Refusal> Check(Type type, Upsert& upsert) const;
   [[nodiscard]] bool IsHeld(const Name& name) const;
   void AnswerReady();
-  void Save();
+  void SaveIfWhole();
+  [[nodiscard]] bool AllTold() const;
   void OnTimer();
   void ArmTimer();
   void WorkLater() { loop_.FlushLater(work_); }
@@ -220,7 +220,6 @@ class Applier {
   uint64_t sequence_ = 0;  // published last
   uint64_t served_ = 0;
   uint64_t builds_ = 0;
-  Duration last_build_{0};
   net::Flushable work_;
   Timer timer_;
   bool started_ = false;

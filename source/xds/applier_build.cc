@@ -400,7 +400,6 @@ void Applier::Accept(uint64_t sequence) {
     unsaved_ = true;
     pending_[IndexOf(type)].erase(pending_[IndexOf(type)].find(name));
   });
-  if (unsaved_ && served_ == sequence_ && started_) Save();
 }
 
 }  // namespace gatehouse::xds

@@ -541,8 +541,19 @@ TEST_F(ApplierTest, AListenerWhosePortIsTakenIsRefusedAndTheOthersApply) {
   EXPECT_THAT(Clusters(), ElementsAre("b", "users"));
 }
 
+TEST_F(ApplierTest, AFirstConfigIsSavedWhenItIsWhole) {
+  Start();
+  for (const Type type : kAllTypes) {
+    EXPECT_THAT(saves, IsEmpty());
+    Push(type, type == Type::kCluster ? kUsers : kNothing);
+    Settle();
+  }
+  EXPECT_EQ(saves.size(), 1U);
+}
+
 TEST_F(ApplierTest, WhatIsAcceptedIsSavedOnceItIsServed) {
   Start();
+  for (const Type type : kAllTypes) applier->OnAbsent(type, {});
   Push(Type::kCluster, kUsers);
   Turn();
   EXPECT_THAT(saves, IsEmpty());
@@ -556,6 +567,7 @@ TEST_F(ApplierTest, WhatIsAcceptedIsSavedOnceItIsServed) {
 
 TEST_F(ApplierTest, WhatWasSavedIsServedAtTheStart) {
   Start();
+  for (const Type type : kAllTypes) applier->OnAbsent(type, {});
   PushGood();
   const SavedConfig saved = saves.back();
   applier.reset();
