@@ -87,10 +87,8 @@ CLI::App* AddClient(CLI::App& app, const char* name, const char* what, CommandOp
   RestClientOptions& client = options->client;
   command
       ->add_option("--server", client.server, "http://HOST:PORT, https://HOST:PORT or unix:/path")
-      ->capture_default_str()
-      ->envname("GATEHOUSE_CONTROL_SERVER");
-  command->add_option("--token-file", client.token_file, "Its first line is the token")
-      ->envname("GATEHOUSE_CONTROL_TOKEN_FILE");
+      ->capture_default_str();
+  command->add_option("--token-file", client.token_file, "Its first line is the token");
   command->add_option("--ca", client.ca_file, "PEM: authorities to trust with https://");
   command->add_option("--certificate", client.certificate_file, "PEM: a certificate of our own");
   command->add_option("--key", client.key_file, "PEM");
@@ -125,6 +123,13 @@ int RunCommandLine(int argc, char** argv) {
   ServeOptions serve;
   AddServe(app, &serve);
   CommandOptions options;
+  // Not the parser's business: it would ask the environment for each command by itself.
+  if (const char* server = std::getenv("GATEHOUSE_CONTROL_SERVER"); server != nullptr) {
+    options.client.server = server;
+  }
+  if (const char* file = std::getenv("GATEHOUSE_CONTROL_TOKEN_FILE"); file != nullptr) {
+    options.client.token_file = file;
+  }
 
   CLI::App* apply =
       AddClient(app, "apply", "Change resources: all of the files, or nothing", &options);

@@ -151,7 +151,7 @@ std::string UnifiedDiff(std::string_view before, std::string_view after) {
     line_b += static_cast<int>(from - at);
     // On to where nothing changes for twice the context.
     size_t last = change;
-    for (size_t i = change; i < steps.size() && i <= last + size_t{2} * kContext; ++i) {
+    for (size_t i = change; i < steps.size() && i <= last + 1 + size_t{2} * kContext; ++i) {
       if (steps[i].kind != ' ') last = i;
     }
     const size_t to = std::min(steps.size(), last + 1 + kContext);

@@ -215,7 +215,7 @@ void EtcdStore::RunTelling() {
 
 void EtcdStore::WriteCopy(const std::shared_ptr<const ResourceSet>& set, const std::string& word) {
   if (options_.state.empty() || set->revision() == 0) return;
-  Encoded encoded = Encode(set->all(), {.revision = set->revision()}, SIZE_MAX / 2);
+  Encoded encoded = Encode(set->all(), {.revision = set->revision()}, std::nullopt);
   stored::v1::Copy copy;
   *copy.mutable_revision() = std::move(encoded.revision);
   copy.set_word(word);

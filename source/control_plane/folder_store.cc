@@ -9,7 +9,7 @@
 #include <charconv>
 #include <cstring>
 #include <iterator>
-#include <limits>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -26,7 +26,6 @@ namespace {
 
 // Below this a sync for each file is quicker than one for the whole file system.
 constexpr size_t kFewFiles = 16;
-constexpr size_t kNoPieces = std::numeric_limits<size_t>::max() / 2;
 constexpr size_t kDigestBytes = 32;
 
 std::optional<uint64_t> NumberOf(std::string_view text) {
@@ -77,19 +76,7 @@ absl::Status FolderStore::ReadAll() {
     highest_ = std::max(highest_, *number);
     if (absl::Status read = ReadRevision(*number); !read.ok()) damage_ = MessageOf(read);
   }
-  // A commit that was killed before it was `current` has never happened.
-  uint64_t wanted = highest_;
-  const absl::StatusOr<std::string> current = ReadWhole(folder_ + "/current");
-  if (current.ok()) {
-    // When it cannot be read, the newest is the best guess.
-    wanted = NumberOf(current->substr(0, current->find('\n'))).value_or(highest_);
-    highest_ = std::max(highest_, wanted);
-  } else if (!absl::IsNotFound(current.status())) {
-    return current.status();
-  } else if (highest_ == 0) {
-    if (absl::Status made = WriteDurably(folder_ + "/current", "0\n"); !made.ok()) return made;
-  }
-  return UseNewestWhole(wanted);
+  return UseNewestWhole(highest_);
 }
 
 absl::Status FolderStore::ReadRevision(uint64_t number) {
@@ -115,8 +102,6 @@ absl::Status FolderStore::ReadRevision(uint64_t number) {
 
 absl::Status FolderStore::UseNewestWhole(uint64_t wanted) {
   current_ = std::make_shared<const ResourceSet>(0, ResourceSet::All{}, nullptr);
-  // Newer ones were never current.
-  while (!kept_.empty() && kept_.rbegin()->first > wanted) Forget(kept_.rbegin()->first);
   while (!kept_.empty() && current_->revision() == 0) {
     const uint64_t number = kept_.rbegin()->first;
     absl::StatusOr<ResourceSet::All> all = ReadResources(number, {});
@@ -230,25 +215,21 @@ absl::StatusOr<std::shared_ptr<const ResourceSet>> FolderStore::Commit(uint64_t 
         fmt::format("revision {} is not the newest any more, {} is", base, before->revision()));
   }
   note.revision = highest_ + 1;
-  const Encoded encoded = Encode(all, note, kNoPieces);
+  const Encoded encoded = Encode(all, note, std::nullopt);
   const std::string body = encoded.revision.SerializeAsString();
   absl::Status written = WriteBlobs(encoded.blobs);
   if (written.ok()) written = WriteDurably(RevisionPath(note.revision), Sha256(body) + body);
-  if (written.ok()) {
-    written = WriteDurably(folder_ + "/current", fmt::format("{}\n", note.revision));
-  }
   if (!written.ok()) {
+    // It may be there already, if the last sync failed.
     unlink(RevisionPath(note.revision).c_str());
     RemoveStrays();
     return Unavailable(fmt::format("nothing was changed: {}", MessageOf(written)));
   }
   highest_ = note.revision;
   Kept kept{.note = note, .blobs = {}};
-  kept.blobs.assign(encoded.revision.manifest().begin(), encoded.revision.manifest().end());
   const absl::StatusOr<stored::v1::Manifest> manifest = DecodeManifest(
-      encoded.revision, [&encoded](const std::string& d) -> absl::StatusOr<std::string> {
-        return encoded.blobs.at(d);
-      });
+      encoded.revision,
+      [](const std::string& /*digest*/) { return absl::StatusOr<std::string>(std::string()); });
   CHECK(manifest.ok());
   kept.blobs = BlobsOf(encoded.revision, *manifest);
   for (const std::string& digest : kept.blobs) ++references_[digest];

@@ -2,14 +2,14 @@
 //
 //   FOLDER/lock                 held while the process runs
 //   FOLDER/blobs/<sha256>       contents, each once
-//   FOLDER/revisions/<number>   a note and the names of its blobs, with a checksum of its own
-//   FOLDER/current              the number of the newest
+//   FOLDER/revisions/<number>   a note, what its resources are called and which blobs they are, and
+//                               a checksum; the highest number is the current one
 //
-// A commit writes blobs, then the revision, then `current`; each is written beside, synced, and
-// renamed, and the folder is synced. Killed at any moment, or with a full disk, the revision before
-// is still whole and current. What a killed commit left is removed when the folder is opened next.
-// When the newest revision was damaged by something else, the newest whole one before it is used
-// and Trouble() says so.
+// A commit writes its new blobs and its revision beside, syncs them, renames the blobs and, last,
+// the revision. Killed at any moment, or with a full disk, the revision before is still whole and
+// current; what a killed commit left is removed when the folder is opened next. When the newest
+// revision was damaged by something else, the newest whole one before it is used and Trouble() says
+// so.
 //
 // Owner: main(). Any thread.
 //

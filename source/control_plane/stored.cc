@@ -194,7 +194,7 @@ GatewayStatus DecodeGateway(const stored::v1::Gateway& from, const std::string& 
 
 }  // namespace
 
-Encoded Encode(const ResourceSet::All& all, const RevisionNote& note, size_t piece) {
+Encoded Encode(const ResourceSet::All& all, const RevisionNote& note, std::optional<size_t> piece) {
   Encoded encoded;
   stored::v1::Manifest manifest;
   for (const auto& [key, resource] : all) {
@@ -215,16 +215,20 @@ Encoded Encode(const ResourceSet::All& all, const RevisionNote& note, size_t pie
   encoded.revision.set_comment(note.comment);
   encoded.revision.set_restores(note.restores);
   encoded.revision.set_overruled_directory(note.overruled_directory);
-  const std::string bytes = manifest.SerializeAsString();
-  for (size_t at = 0; at < bytes.size(); at += piece) {
-    encoded.revision.add_manifest(Keep(bytes.substr(at, piece), &encoded.blobs));
+  std::string bytes = manifest.SerializeAsString();
+  if (!piece.has_value()) {
+    encoded.revision.set_inline_manifest(std::move(bytes));
+    return encoded;
+  }
+  for (size_t at = 0; at < bytes.size(); at += *piece) {
+    encoded.revision.add_manifest(Keep(bytes.substr(at, *piece), &encoded.blobs));
   }
   return encoded;
 }
 
 absl::StatusOr<stored::v1::Manifest> DecodeManifest(const stored::v1::Revision& revision,
                                                     const Fetch& fetch) {
-  std::string bytes;
+  std::string bytes = revision.inline_manifest();
   for (const std::string& digest : revision.manifest()) {
     absl::StatusOr<std::string> piece = fetch(digest);
     if (!piece.ok()) return piece.status();

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,8 +29,9 @@ struct Encoded {
   // All that it needs: resources, outlines and the pieces of the manifest.
   Blobs blobs;
 };
-// Cuts the manifest into pieces of at most `piece` bytes.
-[[nodiscard]] Encoded Encode(const ResourceSet::All& all, const RevisionNote& note, size_t piece);
+// Cuts the manifest into blobs of at most `piece` bytes, or keeps it in the revision.
+[[nodiscard]] Encoded Encode(const ResourceSet::All& all, const RevisionNote& note,
+                             std::optional<size_t> piece);
 
 // The content of a blob, or why it is not to be had.
 using Fetch = std::function<absl::StatusOr<std::string>(const std::string& digest)>;
