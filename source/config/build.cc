@@ -1,6 +1,7 @@
 #include "source/config/build.h"
 
 #include <algorithm>
+#include <atomic>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -136,6 +137,7 @@ class Builder {
   [[nodiscard]] bool NoErrors() const;
 
   [[nodiscard]] std::shared_ptr<const Snapshot> MakeSnapshot();
+  void NoteClusterChanges(Snapshot& snapshot);
   void AssignCursors(BuildRecord& record, Snapshot& snapshot);
   [[nodiscard]] std::shared_ptr<const Listener> FinishListener(size_t index);
   [[nodiscard]] std::shared_ptr<BuildRecord> MakeRecord();
@@ -165,6 +167,8 @@ class Builder {
   size_t next_old_cluster_ = 0;
   std::unordered_map<std::string_view, size_t> old_clusters_;
   std::vector<bool> cluster_is_kept_;
+  std::vector<bool> cluster_key_is_kept_;
+  std::vector<std::shared_ptr<const upstream::Cluster>> changed_clusters_;
   Messages<v1::Endpoints> endpoints_of_clusters_;
   TablesInBuild tables_;
   std::vector<ListenerInBuild> listeners_;
@@ -234,7 +238,10 @@ void Builder::ReadRateLimits() {
 }
 
 void Builder::BuildClusters() {
-  if (previous_ != nullptr) cluster_is_kept_.resize(previous_->clusters.size());
+  if (previous_ != nullptr) {
+    cluster_is_kept_.resize(previous_->clusters.size());
+    cluster_key_is_kept_.resize(previous_->clusters.size());
+  }
   std::unordered_map<std::string_view, size_t> endpoints;
   endpoints.reserve(resources_.endpoints.size());
   for (size_t i = 0; i < resources_.endpoints.size(); ++i) {
@@ -295,6 +302,7 @@ bool Builder::TakeOverCluster(size_t index, const v1::Endpoints* endpoints,
   const std::shared_ptr<const upstream::Cluster>& cluster = previous_->clusters[*previous];
   if (!OfferCluster(message.name(), cluster)) return false;  // an error, reported with the names
   cluster_is_kept_[*previous] = true;
+  cluster_key_is_kept_[*previous] = true;
   clusters_.push_back(cluster);
   return true;
 }
@@ -328,7 +336,14 @@ void Builder::BuildCluster(size_t index, const Resource<v1::Endpoints>* endpoint
     absl::StatusOr<std::shared_ptr<const upstream::Cluster>> cluster =
         upstream::Cluster::Make(spec, old, environment_.cluster_slots, environment_.metrics);
     if (cluster.ok()) {
-      if (*cluster == old) cluster_is_kept_[*previous] = true;
+      if (*cluster == old) {
+        cluster_is_kept_[*previous] = true;
+      } else {
+        changed_clusters_.push_back(*cluster);
+      }
+      if (old != nullptr && (*cluster)->key() == old->key()) {
+        cluster_key_is_kept_[*previous] = true;
+      }
       clusters_.push_back(*cluster);
       OfferCluster(spec.name, *cluster);
       return;
@@ -542,6 +557,7 @@ std::shared_ptr<const Snapshot> Builder::MakeSnapshot() {
   auto snapshot = std::make_shared<Snapshot>();
   snapshot->version = previous_ == nullptr ? 1 : previous_->version + 1;
   snapshot->clusters = std::move(clusters_);
+  NoteClusterChanges(*snapshot);
   std::shared_ptr<BuildRecord> record = MakeRecord();
   AssignCursors(*record, *snapshot);
   for (size_t i = 0; i < listeners_.size(); ++i) snapshot->listeners.push_back(FinishListener(i));
@@ -552,6 +568,19 @@ std::shared_ptr<const Snapshot> Builder::MakeSnapshot() {
   }
   snapshot->record = std::move(record);
   return snapshot;
+}
+
+void Builder::NoteClusterChanges(Snapshot& snapshot) {
+  // Validations build on threads of their own.
+  static std::atomic<uint64_t> last_id{0};
+  snapshot.id = ++last_id;
+  snapshot.changed_clusters = std::move(changed_clusters_);
+  if (previous_ == nullptr) return;
+  snapshot.base_id = previous_->id;
+  for (size_t i = 0; i < cluster_key_is_kept_.size(); ++i) {
+    if (cluster_key_is_kept_[i]) continue;
+    snapshot.removed_clusters.push_back(previous_->clusters[i]->key());
+  }
 }
 
 std::shared_ptr<BuildRecord> Builder::MakeRecord() {

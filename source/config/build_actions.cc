@@ -262,7 +262,7 @@ void ActionBuilder::Redirect(const Field& field) {
 }
 
 void ActionBuilder::RespondContent(const v1::Respond& respond, const Field& field) {
-  RespondAction& action = route_.respond;
+  RespondAction& action = *route_.respond;
   switch (respond.content_case()) {
     case v1::Respond::kBody:
       action.body = respond.body();
@@ -293,7 +293,7 @@ void ActionBuilder::RespondContent(const v1::Respond& respond, const Field& fiel
 void ActionBuilder::Respond(const Field& field) {
   route_.action = Route::Action::kRespond;
   const v1::Respond& respond = message_.respond();
-  RespondAction& action = route_.respond;
+  RespondAction& action = route_.respond.emplace();
   action.status = static_cast<uint16_t>(ReadNumber(
       respond.status(), {.fallback = 200, .min = 200, .max = 599}, field.Below("status")));
   RespondContent(respond, field);

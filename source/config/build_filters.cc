@@ -105,13 +105,13 @@ bool FilterList::Has(std::string_view kind) const {
       entries_, [kind](const Entry& entry) { return filters::KindOf(*entry.entry) == kind; });
 }
 
-filters::FilterChain FilterList::MakeChain(const Field& root) const {
+std::shared_ptr<const filters::FilterChain> FilterList::MakeChain(const Field& root) const {
   std::vector<filters::NamedFilter> named = Named();
   if (!Has(kRequestId)) named.insert(named.begin(), DefaultRequestId());
   absl::StatusOr<filters::FilterChain> chain = filters::FilterChain::Build(std::move(named));
-  if (chain.ok()) return *std::move(chain);
+  if (chain.ok()) return std::make_shared<const filters::FilterChain>(*std::move(chain));
   root.Below("filters").Error(chain.status());
-  return {};
+  return filters::FilterChain::None();
 }
 
 }  // namespace gatehouse::config

@@ -9,6 +9,7 @@
 //   route.chain = list.MakeChain(root);
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -53,7 +54,7 @@ class FilterList {
                                        const Field& root, Outer known = Outer::kKnown);
 
   // With request_id in front, if none of them is one: its headers are on every request.
-  [[nodiscard]] filters::FilterChain MakeChain(const Field& root) const;
+  [[nodiscard]] std::shared_ptr<const filters::FilterChain> MakeChain(const Field& root) const;
   // One of them is of this kind, such as "cors".
   [[nodiscard]] bool Has(std::string_view kind) const;
   // Those without errors. The same filters under the same names are the same list.

@@ -200,7 +200,7 @@ bool TableBuilder::MatchUnchanged() {
 bool TableBuilder::FileUnchanged(int index, const Route& old) {
   const absl::StatusOr<std::string>& content =
       scope_.ReadFile(message().routes(index).respond().file(), kMaxRespondFile, kRespondFile);
-  return content.ok() && *content == old.respond.body;
+  return content.ok() && old.respond.has_value() && *content == old.respond->body;
 }
 
 bool TableBuilder::IsWholePredecessor() {
@@ -237,7 +237,7 @@ void TableBuilder::BuildSet(const Wanted& wanted, RouteSet& set, ErrorList& erro
   const Field root(source(), errors);
   const FilterList list = FilterList::Over(wanted.inherited, message().filters(), built_->filters,
                                            "filters", root, wanted.outer);
-  const filters::FilterChain chain = list.MakeChain(root);
+  const std::shared_ptr<const filters::FilterChain> chain = list.MakeChain(root);
   const RouteSet* previous_set = nullptr;
   if (filters_same_) {
     for (const RouteSet& old : previous_->built->sets) {

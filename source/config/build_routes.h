@@ -61,7 +61,7 @@ class TableBuilder {
   struct Place {
     const RouteDefaults& defaults;
     const FilterList& list;
-    const filters::FilterChain& chain;  // of the list
+    const std::shared_ptr<const filters::FilterChain>& chain;  // of the list
     FilterList::Outer outer;
   };
 

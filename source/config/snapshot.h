@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "source/base/boxed.h"
 #include "source/base/time.h"
 #include "source/filters/chain.h"
 #include "source/filters/substitution.h"
@@ -78,6 +79,7 @@ struct RespondAction {
   std::vector<HeaderLiteral> headers;
 };
 
+// There may be hundreds of thousands of them: what few have is elsewhere.
 struct Route {
   enum class Action : uint8_t { kForward, kSplit, kRedirect, kRespond };
 
@@ -86,16 +88,17 @@ struct Route {
   Action action = Action::kForward;
   // kForward: one. kSplit: one for each share.
   std::vector<Target> targets;
-  std::optional<route::WeightedSplit> split;
+  Boxed<route::WeightedSplit> split;
   uint32_t split_cursor = 0;  // which of the worker's cursors
   StickyPolicy sticky;
-  std::optional<route::PathRewrite> path_rewrite;
-  std::optional<route::HostRewrite> host_rewrite;
+  Boxed<route::PathRewrite> path_rewrite;
+  Boxed<route::HostRewrite> host_rewrite;
   bool host_from_endpoint = false;
-  std::optional<route::Redirect> redirect;
-  RespondAction respond;
+  Boxed<route::Redirect> redirect;  // of kRedirect
+  Boxed<RespondAction> respond;     // of kRespond
 
-  filters::FilterChain chain;
+  // Never null. Of a table's routes those without filters of their own share one.
+  std::shared_ptr<const filters::FilterChain> chain = filters::FilterChain::None();
   bool has_cors = false;  // the chain answers preflights, also for routes that serve no OPTIONS
   Duration timeout = std::chrono::seconds(15);      // zero: none
   Duration idle_timeout = std::chrono::minutes(5);  // zero: none
@@ -157,6 +160,13 @@ struct Snapshot {
   uint64_t version = 0;
   std::vector<std::shared_ptr<const Listener>> listeners;
   std::vector<std::shared_ptr<const upstream::Cluster>> clusters;
+  // For a worker that comes from the snapshot `base_id` (0: none), and need not look at all
+  // clusters: those that are new or other objects, and which are there no more. No two snapshots of
+  // a process have the same id; those that were not built have none.
+  uint64_t id = 0;
+  uint64_t base_id = 0;
+  std::vector<std::shared_ptr<const upstream::Cluster>> changed_clusters;
+  std::vector<upstream::ClusterKey> removed_clusters;
   uint32_t split_cursors = 0;  // how many the worker needs
   std::shared_ptr<const BuildRecord> record;
 

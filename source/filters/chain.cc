@@ -29,6 +29,12 @@ absl::StatusOr<FilterChain> FilterChain::Build(std::vector<NamedFilter> filters)
   return chain;
 }
 
+const std::shared_ptr<const FilterChain>& FilterChain::None() {
+  static const std::shared_ptr<const FilterChain>& none =
+      *new std::shared_ptr<const FilterChain>(std::make_shared<const FilterChain>());
+  return none;
+}
+
 void FilterChain::Pack(const AnyFilter& any, uint32_t index) {
   const size_t offset = (call_bytes_ + any.call_align - 1) / any.call_align * any.call_align;
   const Place place = {any.filter.get(), static_cast<uint32_t>(offset), index};

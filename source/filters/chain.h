@@ -22,6 +22,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,6 +53,7 @@ class FilterChain {
   static constexpr size_t kMaxFilters = 64;
 
   FilterChain() = default;  // no filters
+  [[nodiscard]] static const std::shared_ptr<const FilterChain>& None();
   // More than kMaxFilters are refused.
   [[nodiscard]] static absl::StatusOr<FilterChain> Build(std::vector<NamedFilter> filters);
 

@@ -194,7 +194,7 @@ Exchange::Outcome Exchange::Route() {
     request_.upgrade_protocol = {};
   }
   TakeGrpcTimeout();
-  run_.Start(route_->chain, context_, this,
+  run_.Start(*route_->chain, context_, this,
              [](void* self) { static_cast<Exchange*>(self)->Run(); });
   if (request_.body == http::BodyKind::kLength &&
       request_.content_length > route_->max_body_bytes) {
@@ -330,7 +330,7 @@ Exchange::Outcome Exchange::RedirectClient() {
 }
 
 Exchange::Outcome Exchange::RespondLocally() {
-  const config::RespondAction& respond = route_->respond;
+  const config::RespondAction& respond = *route_->respond;
   response_.Reset();
   response_.status = respond.status;
   for (const config::HeaderLiteral& header : respond.headers) {

@@ -37,7 +37,12 @@ Shard::~Shard() {
 }
 
 void Shard::Adopt(std::shared_ptr<const config::Snapshot> snapshot) {
-  upstreams_.Adopt(snapshot->clusters);
+  if (current_ != nullptr && snapshot->base_id != 0 &&
+      current_->snapshot->id == snapshot->base_id) {
+    upstreams_.AdoptChanges(snapshot->changed_clusters, snapshot->removed_clusters);
+  } else {
+    upstreams_.Adopt(snapshot->clusters);
+  }
   // New splits start at a random place, so that workers do not walk in step.
   while (split_cursors_.size() < snapshot->split_cursors) {
     split_cursors_.push_back(random_.Next() >> 1);

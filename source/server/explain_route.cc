@@ -140,10 +140,10 @@ const v1::Filter* FindEntry(const FilterScope& scope, std::string_view name) {
 
 void RouteTeller::Filters() {
   const std::vector<FilterScope> scopes = FilterScopes();
-  for (size_t i = 0; i < route_.chain.size(); ++i) {
+  for (size_t i = 0; i < route_.chain->size(); ++i) {
     Explained::Filter& filter = out_.filters.emplace_back();
-    filter.name = route_.chain.NameOf(i);
-    filter.note = route_.chain.ExplainAt(i, request_.context);
+    filter.name = route_.chain->NameOf(i);
+    filter.note = route_.chain->ExplainAt(i, request_.context);
     if (!scopes.empty()) filter.from = "built in";
     for (const FilterScope& scope : scopes) {
       const v1::Filter* entry = FindEntry(scope, filter.name);
@@ -313,7 +313,7 @@ void RouteTeller::Redirect() {
 }
 
 void RouteTeller::Respond() {
-  const config::RespondAction& respond = route_.respond;
+  const config::RespondAction& respond = *route_.respond;
   out_.effects.emplace_back("status", std::to_string(respond.status));
   for (const config::HeaderLiteral& header : respond.headers) {
     out_.effects.emplace_back(header.name, header.value);

@@ -39,19 +39,27 @@ ClusterState& Upstreams::MakeState(const Cluster& cluster) {
 
 void Upstreams::Adopt(std::span<const std::shared_ptr<const Cluster>> clusters) {
   ++adoption_;
-  for (const std::shared_ptr<const Cluster>& cluster : clusters) {
-    Entry& entry = EntryOf(cluster->key());
-    entry.adoption = adoption_;
-    if (entry.retired) {
-      // An earlier config is back. The retired state ends by itself; the next use makes a new one.
-      entry.retired = false;
-      entry.state = nullptr;
-    }
-    if (!cluster->has_dns()) UpdateEndpoints(cluster->key(), cluster->endpoints());
-  }
+  for (const std::shared_ptr<const Cluster>& cluster : clusters) AdoptCluster(*cluster);
   for (Entry& entry : entries_) {
     if (entry.generation != 0 && entry.adoption != adoption_) RetireEntry(entry);
   }
+}
+
+void Upstreams::AdoptChanges(std::span<const std::shared_ptr<const Cluster>> changed,
+                             std::span<const ClusterKey> removed) {
+  for (const std::shared_ptr<const Cluster>& cluster : changed) AdoptCluster(*cluster);
+  for (const ClusterKey key : removed) Retire(key);
+}
+
+void Upstreams::AdoptCluster(const Cluster& cluster) {
+  Entry& entry = EntryOf(cluster.key());
+  entry.adoption = adoption_;
+  if (entry.retired) {
+    // An earlier config is back. The retired state ends by itself; the next use makes a new one.
+    entry.retired = false;
+    entry.state = nullptr;
+  }
+  if (!cluster.has_dns()) UpdateEndpoints(cluster.key(), cluster.endpoints());
 }
 
 void Upstreams::Retire(ClusterKey key) {

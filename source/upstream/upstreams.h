@@ -50,7 +50,11 @@ class Upstreams {
   // A new config: retires the clusters that are not in it, and brings the endpoints of those that
   // are up to date (but for names, which the DnsTracker publishes).
   void Adopt(std::span<const std::shared_ptr<const Cluster>> clusters);
-  // The pieces that Adopt() is made of.
+  // The same after an Adopt() of the config before, told only what is new or another object, and
+  // what is there no more.
+  void AdoptChanges(std::span<const std::shared_ptr<const Cluster>> changed,
+                    std::span<const ClusterKey> removed);
+  // The pieces that they are made of.
   void Retire(ClusterKey key);
   // Also before the cluster's first use.
   void UpdateEndpoints(ClusterKey key, std::shared_ptr<const EndpointSet> endpoints);
@@ -76,6 +80,7 @@ class Upstreams {
   };
 
   [[gnu::noinline]] ClusterState& MakeState(const Cluster& cluster);
+  void AdoptCluster(const Cluster& cluster);
   // The entry of that generation; an older one in the slot is retired first.
   Entry& EntryOf(ClusterKey key);
   // The slot belongs to a later generation by now.

@@ -1,8 +1,15 @@
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
 #include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+#include "api/gatehouse/v1/bootstrap.pb.h"
+#include "fmt/format.h"
 #include "test/config/config_builder.h"
 
 namespace gatehouse::config {
@@ -150,6 +157,82 @@ TEST(BuildClustersTest, UnchangedClustersAreShared) {
   EXPECT_NE(second->clusters[1], first->clusters[1]);
   EXPECT_EQ(second->clusters[1]->key(), first->clusters[1]->key());  // its pools live on
   EXPECT_NE(second->clusters[2]->key(), first->clusters[2]->key());
+}
+
+// ---- pushed: what is not replaced keeps its message ----
+
+// Clusters that come, go and change, with endpoints of their own or apart, against what each build
+// says of them.
+TEST(BuildClustersTest, ChangesAreThoseFromTheBase) {
+  ConfigBuilder builder;
+  std::minstd_rand random(7);
+  std::map<std::string, std::shared_ptr<const v1::Cluster>> clusters;
+  std::map<std::string, std::shared_ptr<const v1::Endpoints>> endpoints;
+  for (int step = 0; step < 500; ++step) {
+    const std::string name = fmt::format("c{}", random() % 6);
+    const auto address = fmt::format("10.0.0.{}:80", 1 + random() % 3);
+    const auto cluster = std::make_shared<v1::Cluster>();
+    cluster->set_name(name);
+    cluster->mutable_connect_timeout()->set_seconds(1 + static_cast<int>(random() % 2));
+    switch (random() % 4) {
+      case 0:
+        clusters.erase(name);
+        endpoints.erase(name);
+        break;
+      case 1:
+        cluster->add_endpoints()->set_address(address);
+        clusters[name] = cluster;
+        endpoints.erase(name);
+        break;
+      case 2:
+        clusters[name] = cluster;
+        [[fallthrough]];
+      default: {
+        if (!clusters.contains(name) || !clusters[name]->endpoints().empty()) break;
+        const auto apart = std::make_shared<v1::Endpoints>();
+        apart->set_cluster(name);
+        apart->add_endpoints()->set_address(address);
+        endpoints[name] = apart;
+      }
+    }
+    Resources resources;
+    for (const auto& [key, message] : clusters) resources.clusters.push_back({message, {}});
+    for (const auto& [key, message] : endpoints) resources.endpoints.push_back({message, {}});
+    if (random() % 2 == 0) std::ranges::reverse(resources.clusters);
+    const std::shared_ptr<const Snapshot> before = builder.current;
+    const BuildResult result = builder.Try(resources);
+    ASSERT_NE(result.snapshot, nullptr) << result.errors.ToString();
+    const Snapshot& after = *result.snapshot;
+    builder.current = result.snapshot;
+    ASSERT_EQ(after.clusters.size(), resources.clusters.size());
+    for (size_t i = 0; i < after.clusters.size(); ++i) {
+      const v1::Cluster& message = *resources.clusters[i].message;
+      const auto& list = message.endpoints().empty() ? endpoints[message.name()]->endpoints()
+                                                     : message.endpoints();
+      ASSERT_EQ(after.clusters[i]->name(), message.name());
+      ASSERT_EQ(after.clusters[i]->options().connect_timeout,
+                seconds(message.connect_timeout().seconds()));
+      ASSERT_EQ(after.clusters[i]->endpoints()->size(), 1u);
+      ASSERT_EQ(after.clusters[i]->endpoints()->begin()->endpoint->text(), list[0].address());
+    }
+    if (before == nullptr || before == result.snapshot) continue;
+    ASSERT_EQ(after.base_id, before->id);
+    std::set<std::shared_ptr<const upstream::Cluster>> known(before->clusters.begin(),
+                                                             before->clusters.end());
+    std::map<uint32_t, uint32_t> generations;  // by slot, as a worker has them
+    std::map<uint32_t, uint32_t> expected;
+    for (const auto& old : before->clusters) generations[old->key().slot] = old->key().generation;
+    for (const auto& changed : after.changed_clusters) {
+      ASSERT_TRUE(known.insert(changed).second);
+      generations[changed->key().slot] = changed->key().generation;
+    }
+    for (const upstream::ClusterKey key : after.removed_clusters) generations.erase(key.slot);
+    for (const auto& made : after.clusters) {
+      ASSERT_TRUE(known.contains(made));
+      expected[made->key().slot] = made->key().generation;
+    }
+    ASSERT_EQ(generations, expected);
+  }
 }
 
 }  // namespace

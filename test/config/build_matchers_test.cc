@@ -23,9 +23,9 @@ class BuildMatchersTest : public testing::Test {
     if (!match) return match.MethodNotAllowed() ? "405" : "404";
     const Route& route = *listener.routes.at(match.action);
     std::string answer = route.table + "/" + route.name + ":";
-    for (size_t i = 0; i < route.chain.size(); ++i) {
+    for (size_t i = 0; i < route.chain->size(); ++i) {
       answer += " ";
-      answer += route.chain.NameOf(i);
+      answer += route.chain->NameOf(i);
     }
     return answer;
   }

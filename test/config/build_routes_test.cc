@@ -38,7 +38,7 @@ rate_limits: [ { name: per-user, token_bucket: { rate: 10/s } } ]
   }
   std::vector<std::string_view> FiltersOf(const Route& route) {
     std::vector<std::string_view> names;
-    for (size_t i = 0; i < route.chain.size(); ++i) names.push_back(route.chain.NameOf(i));
+    for (size_t i = 0; i < route.chain->size(); ++i) names.push_back(route.chain->NameOf(i));
     return names;
   }
 
@@ -151,21 +151,21 @@ TEST_F(BuildRoutesTest, Responds) {
       "{ respond: { status: 404, body: hi, content_type: text/css, headers: [ { name: X-A, value: "
       "b "
       "} ] } }");
-  EXPECT_EQ(inline_body.respond.status, 404);
-  EXPECT_EQ(inline_body.respond.body, "hi");
-  EXPECT_EQ(inline_body.respond.content_type, "text/css");
-  EXPECT_EQ(inline_body.respond.headers.at(0).name, "X-A");
+  EXPECT_EQ(inline_body.respond->status, 404);
+  EXPECT_EQ(inline_body.respond->body, "hi");
+  EXPECT_EQ(inline_body.respond->content_type, "text/css");
+  EXPECT_EQ(inline_body.respond->headers.at(0).name, "X-A");
   builder_.files["/config/page.html"] = "<html>";
-  EXPECT_EQ(Build("{ respond: { file: page.html } }").respond.body, "<html>");
+  EXPECT_EQ(Build("{ respond: { file: page.html } }").respond->body, "<html>");
   builder_.files["/abs.html"] = "<body>";
   const Route& file = Build("{ respond: { file: /abs.html } }");
-  EXPECT_EQ(file.respond.body, "<body>");
-  EXPECT_EQ(file.respond.status, 200);
-  EXPECT_EQ(file.respond.content_type, "text/plain; charset=utf-8");
-  EXPECT_TRUE(Build("{ respond: { template: 'x $(client_ip)' } }").respond.body_template);
+  EXPECT_EQ(file.respond->body, "<body>");
+  EXPECT_EQ(file.respond->status, 200);
+  EXPECT_EQ(file.respond->content_type, "text/plain; charset=utf-8");
+  EXPECT_TRUE(Build("{ respond: { template: 'x $(client_ip)' } }").respond->body_template);
   const Route& literal = Build("{ respond: { template: 'costs $$5' } }");
-  EXPECT_FALSE(literal.respond.body_template);
-  EXPECT_EQ(literal.respond.body, "costs $5");
+  EXPECT_FALSE(literal.respond->body_template);
+  EXPECT_EQ(literal.respond->body, "costs $5");
 }
 
 TEST_F(BuildRoutesTest, ErrorsOfActions) {

@@ -140,7 +140,7 @@ TEST_F(BuildTest, AChangedFileRebuildsItsRoute) {
   builder_.files["/config/page.html"] = "two";
   Rebuild();
   EXPECT_THAT(NewRoutes(), ElementsAre("page"));
-  EXPECT_EQ(after_->listeners[0]->routes[3]->respond.body, "two");
+  EXPECT_EQ(after_->listeners[0]->routes[3]->respond->body, "two");
 }
 
 TEST_F(BuildTest, AFileThatIsGoneIsAnError) {

@@ -140,6 +140,37 @@ TEST_F(UpstreamsTest, AdoptKeepsWhatIsSharedAndRetiresTheRest) {
   EXPECT_EQ(State(*gone).idle(), 1u);
 }
 
+TEST_F(UpstreamsTest, AdoptsChangesAlone) {
+  TcpOrigin origin;
+  TcpOrigin other;
+  const auto kept = Make(Spec({&origin}, "kept"));
+  const auto moved = Make(Spec({&origin}, "moved"));
+  const auto gone = Make(Spec({&origin}, "gone"));
+  std::vector<std::shared_ptr<const Cluster>> clusters = {kept, moved, gone};
+  upstreams_->Adopt(clusters);
+  for (const auto& cluster : clusters) EXPECT_EQ(Exchange(*cluster), 200);
+
+  const auto moved_on = Make(Spec({&other}, "moved"), moved);
+  ASSERT_EQ(moved_on->key(), moved->key());
+  const auto fresh = Make(Spec({&other}, "fresh"));
+  origins_.push_back(&origin);
+  clusters = {moved_on, fresh};
+  const std::vector<ClusterKey> removed = {gone->key()};
+  upstreams_->AdoptChanges(clusters, removed);
+  Settle();
+  EXPECT_EQ(upstreams_->states(), 2u);
+  EXPECT_EQ(State(*kept).idle(), 1u);
+  EXPECT_EQ(Exchange(*moved_on), 200);
+  EXPECT_EQ(Exchange(*fresh), 200);
+  EXPECT_EQ(other.requests(), 2u);
+  // An earlier config comes back, this time as a whole.
+  clusters = {kept, moved, gone};
+  upstreams_->Adopt(clusters);
+  EXPECT_EQ(Exchange(*gone), 200);
+  EXPECT_EQ(State(*gone).idle(), 1u);
+  EXPECT_EQ(State(*kept).idle(), 1u);
+}
+
 TEST_F(UpstreamsTest, ConnectionsToEndpointsThatStayAreKept) {
   TcpOrigin stays;
   TcpOrigin goes;
