@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -37,6 +38,60 @@ char* Room(size_t size, std::vector<char>* buffer) {
 
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
+
+// The fields of a type that can hold something unknown, messages and enums, with what reflection
+// takes its time to tell. Of each type once per thread.
+struct SearchPlan {
+  struct Entry {
+    const FieldDescriptor* field;
+    bool is_repeated;
+    const google::protobuf::EnumDescriptor* enum_type;  // or null
+    const SearchPlan* message;                          // or null
+  };
+  bool is_any = false;
+  std::vector<Entry> entries;
+};
+
+const SearchPlan& PlanOf(const google::protobuf::Descriptor& descriptor) {
+  thread_local std::unordered_map<const google::protobuf::Descriptor*, SearchPlan> plans;
+  const auto [at, is_new] = plans.try_emplace(&descriptor);
+  SearchPlan& plan = at->second;  // stays where it is
+  if (!is_new) return plan;
+  plan.is_any = &descriptor == google::protobuf::Any::descriptor();
+  for (int i = 0; i < descriptor.field_count(); ++i) {
+    const FieldDescriptor* field = descriptor.field(i);
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
+      plan.entries.push_back({field, field->is_repeated(), field->enum_type(), nullptr});
+    } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+      plan.entries.push_back(
+          {field, field->is_repeated(), nullptr, &PlanOf(*field->message_type())});
+    }
+  }
+  return plan;
+}
+
+// Whether a search is worth it: a table of 10 000 routes mostly holds nothing that is unknown, and
+// to know that takes no paths. True also for every Any.
+bool MayHoldUnknown(const Message& message, const SearchPlan& plan) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  if (plan.is_any || !reflection.GetUnknownFields(message).empty()) return true;
+  for (const auto& [field, is_repeated, enum_type, message_plan] : plan.entries) {
+    const int count = is_repeated ? reflection.FieldSize(message, field)
+                                  : (reflection.HasField(message, field) ? 1 : 0);
+    for (int i = 0; i < count; ++i) {
+      if (enum_type != nullptr) {
+        const int number = is_repeated ? reflection.GetRepeatedEnumValue(message, field, i)
+                                       : reflection.GetEnumValue(message, field);
+        if (enum_type->FindValueByNumber(number) == nullptr) return true;
+      } else if (MayHoldUnknown(is_repeated ? reflection.GetRepeatedMessage(message, field, i)
+                                            : reflection.GetMessage(message, field),
+                                *message_plan)) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
 
 // One walk; `path_` is that of the message in hand.
 class UnknownFieldSearch {
@@ -148,6 +203,7 @@ std::string BytesOf(const google::protobuf::MessageLite& message) {
 }
 
 std::optional<UnknownField> UnknownFieldOf(const Message& message) {
+  if (!MayHoldUnknown(message, PlanOf(*message.GetDescriptor()))) return std::nullopt;
   return UnknownFieldSearch().In(message);
 }
 
