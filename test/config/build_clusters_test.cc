@@ -10,7 +10,7 @@
 
 #include "api/gatehouse/v1/bootstrap.pb.h"
 #include "fmt/format.h"
-#include "test/config/config_builder.h"
+#include "test/fakes/config_builder.h"
 
 namespace gatehouse::config {
 namespace {

@@ -4,7 +4,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-#include "test/config/config_builder.h"
+#include "test/fakes/config_builder.h"
 
 namespace gatehouse::config {
 namespace {

@@ -7,7 +7,7 @@
 #include "source/config/build.h"
 #include "source/config/build_record.h"
 #include "source/config/dump.h"
-#include "test/config/config_builder.h"
+#include "test/fakes/config_builder.h"
 #include "test/fakes/test_certificates.h"
 
 namespace gatehouse::config {

@@ -13,7 +13,7 @@
 #include "api/gatehouse/v1/bootstrap.pb.h"
 #include "source/base/status.h"
 #include "source/config/load.h"
-#include "test/config/config_builder.h"
+#include "test/fakes/config_builder.h"
 #include "test/fakes/manual_clock.h"
 
 namespace gatehouse::xds {
