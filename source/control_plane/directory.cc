@@ -99,7 +99,8 @@ DirectoryContent ReadDirectory(const std::string& folder) {
     if (!text.ok() || text->size() > kMaxFileBytes) {
       content.errors.Add(
           ErrorOf(found.name, text.ok() ? "is larger than 64 MiB" : MessageOf(text.status())));
-      text = std::string("\0unreadable", 11);
+      all.append(fmt::format("{}:unreadable:", found.name));
+      continue;
     }
     if (std::string wrong = WrongGroup(found.group); !wrong.empty()) {
       content.errors.Add(ErrorOf(found.name, std::move(wrong)));

@@ -91,7 +91,7 @@ absl::StatusOr<Change> Editor::MakeOnce(const Edit& edit, const ChangeOptions& o
   absl::StatusOr<ResourceSet::All> all = edit(*change.before);
   if (!all.ok()) return all.status();
   const bool same = SameResources(change.before->all(), *all);
-  if (same && note.overruled_directory == OverruledDirectory() && base != 0) return change;
+  if (same && note.overruled_directory == OverruledDirectory()) return change;
   if (all->empty() && !change.before->all().empty() && !options.allow_empty) {
     return MakeStatus(
         absl::StatusCode::kFailedPrecondition,
