@@ -132,7 +132,8 @@ class EtcdStore final : public Store {
   std::string status_;                  // to be told to the others
   bool status_changed_ = false;
   std::function<void(std::shared_ptr<const ResourceSet>)> watcher_;
-  int64_t lease_ = 0;  // of the heartbeat thread
+  int64_t lease_ = 0;             // of the heartbeat thread
+  std::set<std::string> others_;  // instances that have told something; of the watch thread
 
   std::thread watch_thread_;
   std::thread heartbeat_thread_;

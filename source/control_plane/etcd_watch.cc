@@ -125,13 +125,20 @@ absl::Status EtcdStore::ReadOthers() {
   request.set_range_end(EndOfPrefix(Key("status/")));
   const absl::StatusOr<etcdserverpb::RangeResponse> response = etcd_->Range(request);
   if (!response.ok()) return response.status();
-  for (const auto& kv : response->kvs()) MergeOther(kv.key(), kv.value());
+  // Those whose end nobody saw, too.
+  std::set<std::string> gone = std::exchange(others_, {});
+  for (const auto& kv : response->kvs()) {
+    MergeOther(kv.key(), kv.value());
+    gone.erase(kv.key().substr(Key("status/").size()));
+  }
+  for (const std::string& instance : gone) fleet_.Forget(instance);
   return absl::OkStatus();
 }
 
 void EtcdStore::MergeOther(const std::string& key, const std::string& value) {
   const std::string instance = key.substr(Key("status/").size());
   if (instance == fleet_.instance()) return;
+  others_.insert(instance);
   const absl::StatusOr<std::string> bytes = Unpack(value);
   stored::v1::InstanceStatus status;
   if (bytes.ok() && status.ParseFromString(*bytes)) fleet_.Merge(instance, DecodeStatus(status));

@@ -11,7 +11,7 @@ import subprocess
 import unittest
 
 from control_plane import ControlPlaneTest, clusters
-from harness import kill, wait_until
+from harness import kill, route, wait_until
 
 
 def free_ports(count):
@@ -130,6 +130,28 @@ class OverEtcd(ControlPlaneTest):
         self.assertEqual(one.names(), ["a", "x", "y"])
         self.assertEqual(two.run("rollback", "1").code, 0)
         one.wait_for_names("a")
+
+    def test_each_instance_knows_the_gateways_of_all(self):
+        etcd = self.etcd()
+        one, two = self.instance(etcd, "one"), self.instance(etcd, "two")
+        table = {"name": "main", "domains": ["*"], "routes": [route("all", "/", respond={"status": 200})]}
+        listener = {"name": "edge", "address": "127.0.0.1:0", "route_tables": ["main"]}
+        one.apply({"listeners": [listener], "route_tables": [table]})
+        bootstrap = {"node": {"id": "gw-1"}, "control_plane": [f"127.0.0.1:{two.xds_port}"]}
+        self.gateway(json.dumps(bootstrap))
+        for control in (one, two):
+            wait_until(
+                lambda control=control: [
+                    (gateway["node"], gateway["instance"], gateway["accepted_revision"])
+                    for gateway in control.status()["gateways"]
+                ]
+                == [("gw-1", "two", 1)],
+                "gw-1 in the status",
+            )
+        two.kill()
+        wait_until(lambda: one.status()["gateways"] == [], "the instance's lease to run out")
+        two.start()
+        two.wait_ready()
 
     def test_a_base_that_another_instance_has_left_behind_is_refused(self):
         etcd = self.etcd()
