@@ -7,6 +7,9 @@
 A smoke test is the example's README.md: each ```console block holds commands behind "$ " and what they print, and a
 ```log block holds what the gateway says meanwhile. "..." stands for anything within a line and, alone in a line, for
 any lines. Everything runs on a copy of the example, on free ports; the README's own ports stand for them.
+
+An example with a folder `resources` has a control plane (gatehouse-control) that keeps what stands there, and a gateway
+that is started again when it ends. What they leave behind is in the example's folder `state`, with their process ids.
 """
 
 import argparse
@@ -35,6 +38,9 @@ COMMAND_SECONDS = 60
 LOG_SECONDS = 10
 ADDRESS = re.compile(r"(127\.0\.0\.1|localhost):(\d+)")
 CERTIFICATES = "certificates"  # of an example that listens on TLS; made here
+RESOURCES, STATE = "resources", "state"  # of an example with a control plane; `state` is made here
+REST_PORT = "18001"  # of the control plane
+AGAIN_SECONDS = 0.2
 
 
 class Failure(Exception):
@@ -46,7 +52,7 @@ class Failure(Exception):
 
 @dataclasses.dataclass
 class Step:
-    """A command with the lines it prints, or (`command` is None) lines that the gateway logs."""
+    """A command with the lines it prints, or (`command` is None) lines that the gateway (or the control plane) logs."""
     line: int
     section: str
     command: str | None
@@ -95,62 +101,93 @@ def matches(expected, output):
 # -- Processes -------------------------------------------------------------------------------------------------------
 
 
-class Process:
-    """A child in a session of its own, so that Ctrl-C is this program's to handle, with what it prints."""
+class Log:
+    """Lines of one process, or of several in the order of their coming."""
 
-    def __init__(self, arguments, echo=False, environment=None):
-        self.name = pathlib.Path(arguments[1] if "python" in arguments[0] else arguments[0]).name
-        self._echo = echo
+    def __init__(self):
         self._lines = []
         self._changed = threading.Condition()
-        self._ended = False
-        self._child = subprocess.Popen(arguments, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL,
-                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._echo = False
 
-    def _read(self):
-        for line in self._child.stdout:
-            text = line.decode(errors="replace").rstrip("\n")
-            with self._changed:
-                self._lines.append(text)
-                self._changed.notify_all()
-                if self._echo:
-                    print(text, flush=True)
+    def add(self, line):
         with self._changed:
-            self._ended = True
+            self._lines.append(line)
+            self._changed.notify_all()
+            if self._echo:
+                print(line, flush=True)
+
+    def wake(self):
+        with self._changed:
             self._changed.notify_all()
 
     def show(self):
-        """From now on, lines are printed as they come."""
+        """From now on, lines are printed as they come; first those that are there."""
         with self._changed:
+            for line in self._lines:
+                print(line, flush=True)
             self._echo = True
 
     def lines(self):
         with self._changed:
             return list(self._lines)
 
-    def wait_for(self, found, seconds):
+    def wait_for(self, found, seconds, ended=lambda: False):
         """What found(lines) answers, as soon as that is true; None when it never is."""
         deadline = time.monotonic() + seconds
         with self._changed:
             while not (result := found(self._lines)):
                 left = deadline - time.monotonic()
-                if self._ended or left <= 0:
+                if ended() or left <= 0:
                     return None
                 self._changed.wait(left)
             return result
+
+
+class Process:
+    """A child in a session of its own, so that Ctrl-C is this program's to handle, with what it prints."""
+
+    def __init__(self, arguments, environment=None, log=None, pid_file=None, again=False):
+        self.name = pathlib.Path(arguments[1] if "python" in arguments[0] else arguments[0]).name
+        self.log = log or Log()
+        self._arguments, self._environment, self._pid_file = arguments, environment, pid_file
+        self._again = again  # when it has ended in order, or by a signal
+        self._lock = threading.Lock()
+        self._ended = False
+        self._start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _start(self):
+        self._child = subprocess.Popen(self._arguments, cwd=ROOT, env=self._environment, stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        if self._pid_file:
+            self._pid_file.write_text(f"{self._child.pid}\n")
+
+    def _read(self):
+        while True:
+            with self._child.stdout as lines:
+                for line in lines:
+                    self.log.add(line.decode(errors="replace").rstrip("\n"))
+            if self._child.wait() > 0 or not self._again:
+                break
+            time.sleep(AGAIN_SECONDS)
+            with self._lock:
+                if not self._again:
+                    break
+                self._start()
+        self._ended = True
+        self.log.wake()
+
+    def wait_for(self, found, seconds):
+        return self.log.wait_for(found, seconds, lambda: self._ended)
 
     def running(self):
         return self._child.poll() is None
 
     def wait(self, seconds=None):
-        try:
-            code = self._child.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-        self._reader.join(2)
-        return code
+        """The exit code; None when it has not ended by then. One that is started again does not end by itself."""
+        self._reader.join(seconds)
+        return None if self._reader.is_alive() else self._child.returncode
 
     def signal(self, number):
         if self.running():
@@ -158,15 +195,17 @@ class Process:
 
     def stop(self):
         """The exit code after a graceful stop; negative when it had to be killed."""
+        with self._lock:
+            self._again = False
         self.signal(signal.SIGTERM)
         code = self.wait(STOP_SECONDS)
         if code is None:
             self._child.kill()
-            code = self.wait()
+            code = self._child.wait()
         return code
 
     def failure(self, what):
-        tail = "\n".join("  " + line for line in self.lines()[-20:])
+        tail = "\n".join("  " + line for line in self.log.lines()[-20:])
         state = "" if self.running() else f" (it ended with status {self._child.poll()})"
         return Failure(f"{self.name}: {what}{state}. Its last lines:\n{tail or '  (none)'}")
 
@@ -216,6 +255,16 @@ def addresses_of(lines):
     return None
 
 
+def free_ports(count):
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [str(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
 def service_specs():
     sys.path.insert(0, str(SERVICES.parent))
     import services  # noqa: the demo services say where they are
@@ -232,6 +281,11 @@ def check_port_free(port):
                           f"`ss -ltnp 'sport = :{port}'` says whose it is.") from None
 
 
+def told_path(path):
+    """As one would write it at the root of the repository."""
+    return os.path.relpath(path, ROOT) if path.is_relative_to(ROOT) else str(path)
+
+
 class Example:
     def __init__(self, name, binaries, folder):
         self.name = name
@@ -239,8 +293,23 @@ class Example:
         self.config = folder / "gateway.yaml"
         own = ROOT / "examples" / name / "main.cc"
         self.binary = binaries / (f"examples/{name}/gateway" if own.exists() else "source/gatehouse")
+        self.control_binary = binaries / "source/control_plane/gatehouse-control"
+        self.state = folder / STATE
+        self.log = Log()  # of the gateway and of the control plane
         self.services = None
+        self.control = None
         self.gateway = None
+
+    @property
+    def controlled(self):
+        """It has a control plane."""
+        return (self.folder / RESOURCES).is_dir()
+
+    def config_files(self):
+        return [self.config, *sorted(self.folder.glob(f"{RESOURCES}/**/*.yaml"))]
+
+    def addresses(self):
+        return addresses_in("".join(file.read_text(encoding="utf-8") for file in self.config_files()))
 
     def start_services(self, specs, environment=None):
         """Port by port, where they serve."""
@@ -270,9 +339,27 @@ class Example:
         except OSError as error:
             raise Failure(f"cannot make a certificate for localhost: {error}") from None
 
+    def start_control_plane(self, rest_port):
+        """Does nothing for an example without one."""
+        if not self.controlled:
+            return
+        self.remove_state()
+        self.state.mkdir(0o700)
+        self.control = Process(
+            [str(self.control_binary), "serve", "--dir", told_path(self.folder / RESOURCES),
+             "--state", str(self.state / "control_plane"), "--gatehouse", str(self.binary),
+             "--listen", f"127.0.0.1:{control_ports(self)[0]}", "--rest", f"127.0.0.1:{rest_port}",
+             "--instance", "control-1"],
+            log=self.log, pid_file=self.state / "control_plane.pid")
+        if self.control.wait_for(lambda lines: any(": ready: " in line for line in lines), READY_SECONDS) is None:
+            raise self.control.failure("the control plane did not become ready")
+
+    def remove_state(self):
+        shutil.rmtree(self.state, ignore_errors=True)
+
     def start_gateway(self):
-        config = os.path.relpath(self.config, ROOT) if self.config.is_relative_to(ROOT) else str(self.config)
-        self.gateway = Process([str(self.binary), "run", config])
+        self.gateway = Process([str(self.binary), "run", told_path(self.config)], log=self.log, again=self.controlled,
+                               pid_file=self.state / "gateway.pid" if self.controlled else None)
         addresses = self.gateway.wait_for(addresses_of, READY_SECONDS)
         if addresses is None:
             raise self.gateway.failure("the gateway did not become ready")
@@ -282,17 +369,35 @@ class Example:
     def stop(self):
         """The gateway first: it may still wait for a service."""
         code = self.gateway.stop() if self.gateway else None
-        if self.services:
-            self.services.stop()
+        for process in (self.control, self.services):
+            if process:
+                process.stop()
+        if self.control:
+            self.remove_state()
         return code
+
+
+def control_ports(example):
+    """Where the gateway looks for the control plane."""
+    line = re.search(r"^control_plane: .*", example.config.read_text(encoding="utf-8"), re.MULTILINE)
+    return [port for _, port in ADDRESS.findall(line.group())]
+
+
+def about_config(example):
+    if not example.controlled:
+        return f"config    examples/{example.name}/gateway.yaml: edit it while the gateway runs"
+    return (f"control   http://127.0.0.1:{REST_PORT}; for gateways 127.0.0.1:{control_ports(example)[0]}\n"
+            f"config    examples/{example.name}/{RESOURCES}/: edit it while they run\n"
+            f"programs  PATH={example.binary.parent}:{example.control_binary.parent}:$PATH")
 
 
 def interactive(name, binaries):
     example = Example(name, binaries, ROOT / "examples" / name)
     steps = read_steps((example.folder / "README.md").read_text(encoding="utf-8"))
     specs = service_specs()
-    told = addresses_in(example.config.read_text(encoding="utf-8"))
-    for port in [*told.listeners.values(), told.admin, *(spec.split("=")[1] for spec in specs)]:
+    told = example.addresses()
+    control = [*control_ports(example), REST_PORT] if example.controlled else []
+    for port in [*told.listeners.values(), told.admin, *control, *(spec.split("=")[1] for spec in specs)]:
         check_port_free(port)
 
     stops = []
@@ -312,21 +417,20 @@ def interactive(name, binaries):
     try:
         example.make_certificate(localhost_certificate.state_folder())
         example.start_services(specs)
+        example.start_control_plane(REST_PORT)
         addresses = example.start_gateway()
         print(f"""
 gateway   {'  '.join(urls)}
-admin     http://127.0.0.1:{addresses.admin}   /ready /metrics /config /clusters
+admin     http://127.0.0.1:{addresses.admin}   /ready /metrics /config /clusters{" /xds" if control else ""}
 services  {'  '.join(spec.replace('=', ' on ') for spec in specs)}
-config    examples/{name}/gateway.yaml: edit it while the gateway runs
+{about_config(example)}
 
 Worth trying (examples/{name}/README.md says more):
 """ + "\n".join("  " + step.command for step in steps if step.command and step.section == "Worth trying") + """
 
-Ctrl-C stops everything. What the gateway says, and its access log:
+Ctrl-C stops everything. What {"they say" if control else "the gateway says"}, and the access log:
 """, flush=True)
-        for line in example.gateway.lines():
-            print(line)
-        example.gateway.show()
+        example.log.show()
         code = example.gateway.wait()
         raise Failure(f"the gateway ended by itself, with status {code}")
     except KeyboardInterrupt:
@@ -348,7 +452,7 @@ class Smoke:
         self.name = name
         self.folder = scratch / name
         shutil.copytree(ROOT / "examples" / name, self.folder,
-                        ignore=shutil.ignore_patterns("__pycache__", CERTIFICATES))
+                        ignore=shutil.ignore_patterns("__pycache__", CERTIFICATES, STATE))
         self.example = Example(name, binaries, self.folder)
         self.to_real = {}
         self.log_seen = 0
@@ -365,7 +469,7 @@ class Smoke:
                     self.check_log(step) if step.command is None else self.check_command(step)
                 except Failure as failure:
                     raise Failure(f"{readme}:{step.line}: {failure}\nthe gateway said:\n"
-                                  + indent("\n".join(self.example.gateway.lines()[-15:]))) from None
+                                  + indent("\n".join(self.example.log.lines()[-15:]))) from None
         finally:
             code = self.example.stop()
         if code != 0:
@@ -377,6 +481,8 @@ class Smoke:
         real = self.example.start_services([spec.split("=")[0] + "=0" for spec in specs])
         for spec, port in zip(specs, real):
             self.to_real[spec.split("=")[1]] = port
+        if self.example.controlled:
+            return self.start_controlled()
         config = self.example.config.read_text(encoding="utf-8")
         told = addresses_in(config)
         # What is not a service is an address to listen on.
@@ -387,6 +493,17 @@ class Smoke:
         for name, port in told.listeners.items():
             self.to_real[port] = addresses.listeners[name]
         self.to_real[told.admin] = addresses.admin
+
+    def start_controlled(self):
+        """The gateway is started again, and others push what it listens on: all of it needs its ports before."""
+        files = sorted(self.folder.rglob("*.yaml"))
+        ports = {port for file in files for _, port in ADDRESS.findall(file.read_text(encoding="utf-8"))} | {REST_PORT}
+        ports -= self.to_real.keys()
+        self.to_real.update(zip(sorted(ports), free_ports(len(ports))))
+        for file in files:
+            file.write_text(self.real(file.read_text(encoding="utf-8")), encoding="utf-8")
+        self.example.start_control_plane(self.to_real[REST_PORT])
+        self.example.start_gateway()
 
     def real(self, text):
         text = ADDRESS.sub(lambda found: f"{found.group(1)}:{self.to_real.get(found.group(2), found.group(2))}", text)
@@ -399,27 +516,39 @@ class Smoke:
         return text.replace(f"{self.folder}/", f"examples/{self.name}/")
 
     def check_command(self, step):
-        environment = dict(os.environ, PATH=f"{self.example.binary.parent}:{os.environ['PATH']}", LC_ALL="C.UTF-8",
-                           COLUMNS="80")
+        """What a control plane is told takes a moment to arrive: then it is asked again."""
+        patient = self.example.controlled and step.command.startswith(("curl", "gatehouse-control status"))
+        deadline = time.monotonic() + (LOG_SECONDS if patient else 0)
+        while True:
+            code, output = self.run_command(step.command)
+            if matches(step.expected, output) or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        if not matches(step.expected, output):
+            raise Failure(f"$ {step.command}\nwas expected to print\n{indent(chr(10).join(step.expected))}"
+                          f"\nbut printed\n{indent(output)}")
+        if code != 0 and not step.expected:
+            raise Failure(f"$ {step.command}\nended with status {code}")
+
+    def run_command(self, command):
+        """Its exit code, and what it prints."""
+        programs = f"{self.example.binary.parent}:{self.example.control_binary.parent}"
+        environment = dict(os.environ, PATH=f"{programs}:{os.environ['PATH']}", LC_ALL="C.UTF-8", COLUMNS="80")
         # Not the user's proxies and defaults; and without a terminal curl would show its progress.
         for name in [name for name in environment if name.lower().endswith("_proxy")]:
             del environment[name]
         environment["CURL_HOME"] = str(self.folder)
         (self.folder / ".curlrc").write_text("silent\nshow-error\n")
-        with subprocess.Popen(["bash", "-c", self.real(step.command)], cwd=ROOT, env=environment,
+        environment["GATEHOUSE_CONTROL_SERVER"] = f"http://127.0.0.1:{self.to_real.get(REST_PORT, REST_PORT)}"
+        with subprocess.Popen(["bash", "-c", self.real(command)], cwd=ROOT, env=environment,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               start_new_session=True) as child:
             try:
                 output = child.communicate(timeout=COMMAND_SECONDS)[0].decode(errors="replace")
             except subprocess.TimeoutExpired:
                 os.killpg(child.pid, signal.SIGKILL)
-                raise Failure(f"$ {step.command}\ndid not end in {COMMAND_SECONDS} s") from None
-        output = self.as_told(output)
-        if not matches(step.expected, output):
-            raise Failure(f"$ {step.command}\nwas expected to print\n{indent(chr(10).join(step.expected))}"
-                          f"\nbut printed\n{indent(output)}")
-        if child.returncode != 0 and not step.expected:
-            raise Failure(f"$ {step.command}\nended with status {child.returncode}")
+                raise Failure(f"$ {command}\ndid not end in {COMMAND_SECONDS} s") from None
+        return child.returncode, self.as_told(output)
 
     def check_log(self, step):
         expected = re.compile(pattern_of(step.expected), re.MULTILINE)
@@ -429,7 +558,7 @@ class Smoke:
 
         seen = self.example.gateway.wait_for(found, LOG_SECONDS)
         if seen is None:
-            raise Failure("the gateway was expected to say\n" + indent("\n".join(step.expected)))
+            raise Failure("the log was expected to say\n" + indent("\n".join(step.expected)))
         self.log_seen = seen
 
 

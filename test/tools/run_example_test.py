@@ -1,4 +1,8 @@
+import os
+import pathlib
+import signal
 import sys
+import tempfile
 import textwrap
 import unittest
 
@@ -90,3 +94,49 @@ class Addresses(unittest.TestCase):
             "gatehouse: ready: edge on 127.0.0.1:4001, inner on 127.0.0.1:4002; 2 workers; admin on 127.0.0.1:4003"])
         self.assertEqual(said, run_example.Addresses({"edge": "4001", "inner": "4002"}, "4003"))
         self.assertIsNone(run_example.addresses_of(["gatehouse: told to stop"]))
+
+    def test_where_a_gateway_looks_for_its_control_plane(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            (folder / "gateway.yaml").write_text('admin: { address: "127.0.0.1:9901" }\n'
+                                                 'control_plane: { addresses: ["127.0.0.1:18000"] }\n')
+            example = run_example.Example("fleet", folder, folder)
+            self.assertFalse(example.controlled)
+            (folder / "resources/edge").mkdir(parents=True)
+            (folder / "resources/edge/only.yaml").write_text('listeners:\n- name: edge\n  address: "127.0.0.1:8080"\n')
+            self.assertTrue(example.controlled)
+            self.assertEqual(run_example.control_ports(example), ["18000"])
+            self.assertEqual(example.addresses(), run_example.Addresses({"edge": "8080"}, "9901"))
+
+    def test_free_ports_are_different(self):
+        self.assertEqual(len(set(run_example.free_ports(5))), 5)
+
+
+class Processes(unittest.TestCase):
+    SECONDS = 30
+
+    def begun(self, times):
+        return lambda lines: lines.count("begun") == times
+
+    def test_one_is_started_again_until_it_is_stopped(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pid_file = pathlib.Path(folder) / "pid"
+            process = run_example.Process(["/bin/bash", "-c", "echo begun; exec sleep 1000"], pid_file=pid_file,
+                                          again=True)
+            for times in (1, 2):
+                self.assertTrue(process.wait_for(self.begun(times), self.SECONDS))
+                os.kill(int(pid_file.read_text()), signal.SIGKILL)
+            self.assertTrue(process.wait_for(self.begun(3), self.SECONDS))
+            self.assertEqual(process.stop(), -signal.SIGTERM)
+            self.assertEqual(process.log.lines(), ["begun"] * 3)
+
+    def test_one_that_fails_is_not_started_again(self):
+        process = run_example.Process(["/bin/bash", "-c", "echo begun; exit 3"], again=True)
+        self.assertEqual(process.wait(self.SECONDS), 3)
+        self.assertIsNone(process.wait_for(self.begun(2), self.SECONDS))
+
+    def test_two_write_one_log(self):
+        log = run_example.Log()
+        for name in ("one", "two"):
+            self.assertEqual(run_example.Process(["/bin/echo", name], log=log).wait(self.SECONDS), 0)
+        self.assertEqual(log.lines(), ["one", "two"])
