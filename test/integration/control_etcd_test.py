@@ -46,7 +46,8 @@ class Etcd:
                     f"--advertise-client-urls={client}",
                     f"--listen-peer-urls={peer}",
                     f"--initial-advertise-peer-urls={peer}",
-                    "--initial-cluster=" + ",".join(f"m{i}=http://127.0.0.1:{port}" for i, port in enumerate(self.peers)),
+                    "--initial-cluster="
+                    + ",".join(f"m{i}=http://127.0.0.1:{port}" for i, port in enumerate(self.peers)),
                     "--heartbeat-interval=50",
                     "--election-timeout=500",
                 ],

@@ -74,13 +74,14 @@ class Control:
 
     def start(self, xds=0, rest=0):
         self.lines = []
+        checked = "--no-validate" in self.arguments or "--gatehouse" in self.arguments
         self.process = subprocess.Popen(
             [
                 control_binary(),
                 "serve",
                 f"--listen=127.0.0.1:{xds}",
                 *(() if "--rest" in self.arguments else (f"--rest=127.0.0.1:{rest}",)),
-                *(() if "--no-validate" in self.arguments or "--gatehouse" in self.arguments else ("--gatehouse", FAKE)),
+                *(() if checked else ("--gatehouse", FAKE)),
                 *self.arguments,
             ],
             stdin=subprocess.DEVNULL,

@@ -324,7 +324,9 @@ class WithGateway(ControlPlaneTest):
     def table(self, status):
         return {
             "listeners": [{"name": "edge", "address": "127.0.0.1:0", "route_tables": ["main"]}],
-            "route_tables": [{"name": "main", "domains": ["*"], "routes": [route("all", "/", respond={"status": status})]}],
+            "route_tables": [
+                {"name": "main", "domains": ["*"], "routes": [route("all", "/", respond={"status": status})]}
+            ],
         }
 
     def test_a_file_changes_what_a_gateway_answers(self):
