@@ -129,6 +129,8 @@ class RestServer::Service {
     server_->new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
     server_->set_payload_max_length(kMaxBody);
     server_->set_read_timeout(kPatienceSeconds);
+    // Head and body of an answer leave in two writes: the second would wait for the first one's ACK.
+    server_->set_tcp_nodelay(true);
     server_->set_write_timeout(kPatienceSeconds);
     // Without SO_REUSEPORT: a second control plane on the same address is an error.
     server_->set_socket_options([](socket_t socket) {
