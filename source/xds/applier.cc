@@ -5,6 +5,8 @@
 #include "api/gatehouse/v1/bootstrap.pb.h"
 #include "fmt/format.h"
 #include "source/base/check.h"
+#include "source/base/status.h"
+#include "source/config/text_environment.h"
 
 namespace gatehouse::xds {
 namespace {
@@ -57,6 +59,21 @@ Refusal RefusalOf(std::string name, std::string version, std::string message) {
   refusal.version = std::move(version);
   refusal.errors.push_back({.path = {}, .message = std::move(message), .suggestion = {}});
   return refusal;
+}
+
+// ${NAME} means a variable of this machine. What is saved and compared is what was pushed.
+absl::Status ExpandSecret(std::shared_ptr<const google::protobuf::Message>* message) {
+  const auto& secret = static_cast<const v1::Secret&>(**message);
+  if (!secret.has_inline_() || secret.inline_().find("${") == std::string::npos) {
+    return absl::OkStatus();
+  }
+  absl::StatusOr<std::string> text =
+      config::ExpandEnvironment(secret.inline_(), config::ProcessEnvironment());
+  if (!text.ok()) return text.status();
+  auto expanded = std::make_shared<v1::Secret>(secret);
+  expanded->set_inline_(*std::move(text));
+  *message = std::move(expanded);
+  return absl::OkStatus();
 }
 
 size_t IndexOf(Type type) { return static_cast<size_t>(type); }
@@ -187,7 +204,12 @@ std::optional<Refusal> Applier::Check(Type type, Upsert& upsert) const {
   }
   if (upsert.message == nullptr) upsert.message = Parse(type, upsert.bytes);
   if (upsert.message == nullptr) return refuse("cannot be read as a message of its type");
-  return std::nullopt;
+  if (type != Type::kSecret) return std::nullopt;
+  const absl::Status expanded = ExpandSecret(&upsert.message);
+  if (expanded.ok()) return std::nullopt;
+  Refusal refusal = refuse(MessageOf(expanded));
+  refusal.errors[0].path = "inline";
+  return refusal;
 }
 
 void Applier::Enqueue(Type type, Upsert upsert, uint64_t update) {

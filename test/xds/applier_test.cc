@@ -608,6 +608,25 @@ TEST_F(ApplierTest, WhatCrashedTheGatewayIsNotTriedAgain) {
   EXPECT_THAT(tried, ElementsAre("users"));
 }
 
+TEST_F(ApplierTest, ASecretMayNameVariablesOfThisMachine) {
+  Start();
+  for (const Type type : kAllTypes) applier->OnAbsent(type, {});
+  setenv("APPLIER_TEST_TOKEN", "swordfish", /*overwrite=*/1);
+  const auto push = [&](std::string_view text) {
+    v1::Secret secret;
+    secret.set_name("s");
+    secret.set_inline_(std::string(text));
+    Update update{.id = ++last_id, .type = Type::kSecret};
+    update.upserts.push_back({"s", "1", secret.SerializeAsString(), nullptr});
+    applier->Apply(std::move(update));
+    Settle();
+    return last_id;
+  };
+  EXPECT_TRUE(Acked(push("${APPLIER_TEST_TOKEN}")));
+  EXPECT_EQ(saves.back().resources.at(0).bytes->find("swordfish"), std::string::npos);
+  EXPECT_THAT(RefusedOf(push("${APPLIER_TEST_NO_SUCH}"))[0], HasSubstr("s: inline: "));
+}
+
 TEST_F(ApplierTest, GarbageIsRefused) {
   Start();
   Update update{.id = ++last_id, .type = Type::kCluster};
