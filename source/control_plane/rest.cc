@@ -128,8 +128,11 @@ class RestServer::Service {
   void SetUp() {
     server_->new_task_queue = [] { return new httplib::ThreadPool(kThreads); };
     server_->set_payload_max_length(kMaxBody);
+    // A body that nobody has read would be read as the next request, and a web page writes bodies.
+    server_->set_keep_alive_max_count(1);
     server_->set_read_timeout(kPatienceSeconds);
-    // Head and body of an answer leave in two writes: the second would wait for the first one's ACK.
+    // Head and body of an answer leave in two writes: the second would wait for the first one's
+    // ACK.
     server_->set_tcp_nodelay(true);
     server_->set_write_timeout(kPatienceSeconds);
     // Without SO_REUSEPORT: a second control plane on the same address is an error.

@@ -3,7 +3,8 @@
 // Who reaches it can change every gateway and see every resource. Without TLS and a token (or
 // client certificates) it listens on loopback or a unix socket only. Requests with an Origin, and,
 // where nothing proves who asks, with a Host that is a name other than localhost, are refused: a
-// web page must not lead a browser on this machine here. Bodies are at most 64 MiB.
+// web page must not lead a browser on this machine here. Each connection is for one request. Bodies
+// are at most 64 MiB.
 //
 // Owner: main(). Threads: its own; the Api is called by any of them.
 //
