@@ -8,12 +8,18 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace gatehouse::server {
 
+// One line, whatever is in it: names and messages come from control planes, which must not be able
+// to write lines of their own or to speak to a terminal.
 void Say(std::string_view line);
 void Tell(std::string_view text);
+
+// Control characters and bytes that are no UTF-8 as \n, \t or \x1b.
+[[nodiscard]] std::string Printable(std::string_view text);
 
 // Writes until it is all out or the other end takes nothing for a tenth of a second. Returns how
 // much is out.
