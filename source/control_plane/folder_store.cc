@@ -107,9 +107,11 @@ absl::Status FolderStore::UseNewestWhole(uint64_t wanted) {
     absl::StatusOr<ResourceSet::All> all = ReadResources(number, {});
     if (all.ok()) {
       current_ = std::make_shared<const ResourceSet>(number, *std::move(all), nullptr);
+      const std::vector<std::string>& blobs = kept_.rbegin()->second.blobs;
+      whole_.insert(blobs.begin(), blobs.end());
     } else {
       damage_ = MessageOf(all.status());
-      Forget(number);
+      static_cast<void>(LeaveOut(number));
     }
   }
   if (current_->revision() == 0 && wanted != 0) {
@@ -152,7 +154,9 @@ absl::StatusOr<std::string> FolderStore::ReadBlob(const std::string& digest) con
 absl::Status FolderStore::WriteBlobs(const std::map<std::string, std::string>& blobs) {
   std::vector<std::pair<std::string, const std::string*>> missing;
   for (const auto& [digest, content] : blobs) {
-    if (references_.find(digest) == references_.end()) {
+    // One that only old revisions have may have been damaged since.
+    if (whole_.count(digest) == 0 &&
+        (references_.find(digest) == references_.end() || !ReadBlob(digest).ok())) {
       missing.emplace_back(BlobPath(digest), &content);
     }
   }
@@ -172,20 +176,27 @@ std::string FolderStore::RevisionPath(uint64_t number) const {
   return fmt::format("{}/revisions/{}", folder_, number);
 }
 
-// The revision's file first: blobs that nobody names are strays, a name without its blob is damage.
-void FolderStore::Forget(uint64_t number) {
+std::vector<std::string> FolderStore::LeaveOut(uint64_t number) {
   const auto at = kept_.find(number);
-  unlink(RevisionPath(number).c_str());
+  std::vector<std::string> unused;
   for (const std::string& digest : at->second.blobs) {
     const auto reference = references_.find(digest);
     if (--reference->second > 0) continue;
-    unlink(BlobPath(digest).c_str());
+    unused.push_back(digest);
     references_.erase(reference);
+    whole_.erase(digest);
   }
   kept_.erase(at);
+  return unused;
 }
 
-// What killed commits left.
+// The revision's file first: blobs that nobody names are strays, a name without its blob is damage.
+void FolderStore::Remove(uint64_t number) {
+  unlink(RevisionPath(number).c_str());
+  for (const std::string& digest : LeaveOut(number)) unlink(BlobPath(digest).c_str());
+}
+
+// What killed commits left. Blobs of a revision that cannot be read may look the same: they stay.
 void FolderStore::RemoveStrays() {
   std::set<std::string> known;
   for (const auto& [digest, count] : references_) known.insert(Hex(digest));
@@ -193,7 +204,7 @@ void FolderStore::RemoveStrays() {
     const absl::StatusOr<std::vector<std::string>> names = ListFolder(folder_ + part);
     if (!names.ok()) continue;
     for (const std::string& name : *names) {
-      const bool stray = part == "/blobs/" && known.count(name) == 0;
+      const bool stray = part == "/blobs/" && known.count(name) == 0 && damage_.empty();
       if (stray || name.starts_with(kTemporaryPrefix)) unlink((folder_ + part + name).c_str());
     }
   }
@@ -233,8 +244,9 @@ absl::StatusOr<std::shared_ptr<const ResourceSet>> FolderStore::Commit(uint64_t 
   CHECK(manifest.ok());
   kept.blobs = BlobsOf(encoded.revision, *manifest);
   for (const std::string& digest : kept.blobs) ++references_[digest];
+  whole_.insert(kept.blobs.begin(), kept.blobs.end());
   kept_.emplace(note.revision, std::move(kept));
-  while (kept_.size() > kKeptRevisions) Forget(kept_.begin()->first);
+  while (kept_.size() > kKeptRevisions) Remove(kept_.begin()->first);
   trouble_.clear();
 
   auto made = std::make_shared<const ResourceSet>(note.revision, std::move(all), before);

@@ -8,8 +8,8 @@
 // A commit writes its new blobs and its revision beside, syncs them, renames the blobs and, last,
 // the revision. Killed at any moment, or with a full disk, the revision before is still whole and
 // current; what a killed commit left is removed when the folder is opened next. When the newest
-// revision was damaged by something else, the newest whole one before it is used and Trouble() says
-// so.
+// revision was damaged by something else, or cannot be read, the newest whole one before it is used
+// and Trouble() says so. Nothing is removed then: it may be mended, or only a permission be wrong.
 //
 // Owner: main(). Any thread.
 //
@@ -25,6 +25,7 @@
 #include <string_view>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -68,7 +69,9 @@ class FolderStore final : public Store {
   [[nodiscard]] absl::Status WriteBlobs(const std::map<std::string, std::string>& blobs);
   [[nodiscard]] std::string BlobPath(std::string_view digest) const;
   [[nodiscard]] std::string RevisionPath(uint64_t number) const;
-  void Forget(uint64_t number);
+  // The blobs that no other revision has.
+  std::vector<std::string> LeaveOut(uint64_t number);
+  void Remove(uint64_t number);
   void RemoveStrays();
   void Run();
 
@@ -78,6 +81,7 @@ class FolderStore final : public Store {
   mutable std::mutex mutex_;  // held while a commit writes
   std::map<uint64_t, Kept> kept_;
   std::unordered_map<std::string, size_t> references_;  // to blobs, from kept_
+  std::unordered_set<std::string> whole_;               // of these, those that were read or written
   uint64_t highest_ = 0;                                // of all numbers that were ever there
   std::string trouble_;
   std::string damage_;  // found when the folder was opened

@@ -179,6 +179,47 @@ TEST_F(FolderStoreTest, ADamagedRevisionIsNotUsed) {
   fs::remove_all(saved);
 }
 
+// A wrong permission, too few file descriptors: all is there again when that is mended.
+TEST_F(FolderStoreTest, WhatCannotBeReadIsNotRemoved) {
+  {
+    const auto store = Open();
+    ASSERT_TRUE(store->Commit(0, Clusters({"a"}, "1"), {}).ok());
+    ASSERT_TRUE(store->Commit(1, Clusters({"a", "b"}, "2"), {}).ok());
+  }
+  for (const std::string part : {"/blobs", "/revisions"}) {
+    // In the place of files are folders, which even root cannot read as files.
+    const std::string aside = folder_ + ".aside";
+    fs::rename(folder_ + part, aside);
+    fs::create_directory(folder_ + part);
+    for (const auto& file : fs::directory_iterator(aside)) {
+      fs::create_directory(folder_ + part + "/" + file.path().filename().string());
+    }
+    EXPECT_TRUE(absl::IsUnavailable(FolderStore::Open(folder_).status())) << part;
+    fs::remove_all(folder_ + part);
+    fs::rename(aside, folder_ + part);
+    const auto store = Open();
+    EXPECT_EQ(store->Current()->revision(), 2U) << part;
+    EXPECT_EQ(TextOf(*store->Current(), "b"), "b=2");
+    EXPECT_TRUE(store->Load(1).ok());
+  }
+}
+
+TEST_F(FolderStoreTest, ADamagedContentOfAnOldRevisionIsWrittenAgain) {
+  {
+    const auto store = Open();
+    ASSERT_TRUE(store->Commit(0, Clusters({"a"}, "1"), {}).ok());
+    ASSERT_TRUE(store->Commit(1, Clusters({"a"}, "2"), {}).ok());
+  }
+  fs::resize_file(folder_ + "/blobs/" + Hex(Sha256("a=1")), 1);
+  {
+    const auto store = Open();
+    ASSERT_TRUE(store->Commit(2, Clusters({"a"}, "1"), {}).ok());
+  }
+  const auto store = Open();
+  EXPECT_EQ(store->Trouble(), "");
+  EXPECT_EQ(TextOf(*store->Current(), "a"), "a=1");
+}
+
 TEST_F(FolderStoreTest, WithNothingWholeItDoesNotBeginWithNothing) {
   {
     const auto store = Open();
