@@ -46,15 +46,6 @@ bool SameResources(const ResourceSet::All& a, const ResourceSet::All& b) {
 
 }  // namespace
 
-RevisionNote Editor::NoteFor(const ChangeOptions& options) const {
-  RevisionNote note;
-  note.made = std::chrono::system_clock::now();
-  note.author = options.author;
-  note.comment = options.comment;
-  note.overruled_directory = OverruledDirectory();
-  return note;
-}
-
 std::string Editor::OverruledDirectory() const {
   absl::StatusOr<std::vector<RevisionNote>> newest = store_.History(1);
   if (!newest.ok() || newest->empty()) return {};
@@ -66,19 +57,17 @@ void Editor::SetDirectoryContent(const std::string& content) {
   directory_content_ = content;
 }
 
-absl::StatusOr<Change> Editor::Make(const Edit& edit, const ChangeOptions& options,
-                                    RevisionNote note) {
+absl::StatusOr<Change> Editor::Make(const Edit& edit, const ChangeOptions& options) {
   const std::lock_guard lock(changing_);
   absl::StatusOr<Change> change;
   for (int i = 0; i < kTries; ++i) {
-    change = MakeOnce(edit, options, note);
+    change = MakeOnce(edit, options);
     if (change.ok() || !absl::IsAborted(change.status()) || options.base.has_value()) break;
   }
   return change;
 }
 
-absl::StatusOr<Change> Editor::MakeOnce(const Edit& edit, const ChangeOptions& options,
-                                        const RevisionNote& note) {
+absl::StatusOr<Change> Editor::MakeOnce(const Edit& edit, const ChangeOptions& options) {
   Change change;
   change.before = change.after = store_.Current();
   const uint64_t base = change.before->revision();
@@ -88,10 +77,16 @@ absl::StatusOr<Change> Editor::MakeOnce(const Edit& edit, const ChangeOptions& o
                                   "and try again",
                                   base, *options.base));
   }
-  absl::StatusOr<ResourceSet::All> all = edit(*change.before);
+  // Not before: of a revision that is newer than `base` it does not matter, the commit is refused.
+  const std::string overruled = OverruledDirectory();
+  RevisionNote note{.made = std::chrono::system_clock::now(),
+                    .author = options.author,
+                    .comment = options.comment,
+                    .overruled_directory = overruled};
+  absl::StatusOr<ResourceSet::All> all = edit(*change.before, note);
   if (!all.ok()) return all.status();
   const bool same = SameResources(change.before->all(), *all);
-  if (same && note.overruled_directory == OverruledDirectory()) return change;
+  if (same && note.overruled_directory == overruled) return change;
   if (all->empty() && !change.before->all().empty() && !options.allow_empty) {
     return MakeStatus(
         absl::StatusCode::kFailedPrecondition,
@@ -115,7 +110,8 @@ absl::StatusOr<Change> Editor::MakeOnce(const Edit& edit, const ChangeOptions& o
 }
 
 absl::StatusOr<Change> Editor::Apply(const Resources& resources, const ChangeOptions& options) {
-  const auto edit = [&](const ResourceSet& current) -> absl::StatusOr<ResourceSet::All> {
+  const auto edit = [&](const ResourceSet& current,
+                        RevisionNote& /*note*/) -> absl::StatusOr<ResourceSet::All> {
     ResourceSet::All all = current.all();
     std::set<std::string> groups;
     for (const auto& resource : resources) {
@@ -138,11 +134,12 @@ absl::StatusOr<Change> Editor::Apply(const Resources& resources, const ChangeOpt
     }
     return all;
   };
-  return Make(edit, options, NoteFor(options));
+  return Make(edit, options);
 }
 
 absl::StatusOr<Change> Editor::Remove(const ResourceSet::Key& key, const ChangeOptions& options) {
-  const auto edit = [&](const ResourceSet& current) -> absl::StatusOr<ResourceSet::All> {
+  const auto edit = [&](const ResourceSet& current,
+                        RevisionNote& /*note*/) -> absl::StatusOr<ResourceSet::All> {
     ResourceSet::All all = current.all();
     const auto at = all.find(key);
     if (at == all.end()) {
@@ -154,36 +151,30 @@ absl::StatusOr<Change> Editor::Remove(const ResourceSet::Key& key, const ChangeO
     all.erase(at);
     return all;
   };
-  return Make(edit, options, NoteFor(options));
+  return Make(edit, options);
 }
 
 absl::StatusOr<Change> Editor::RollBack(uint64_t revision, const ChangeOptions& options) {
   absl::StatusOr<std::shared_ptr<const ResourceSet>> old = store_.Load(revision);
   if (!old.ok()) return old.status();
-  RevisionNote note = NoteFor(options);
-  note.restores = revision;
-  {
+  const auto edit = [&](const ResourceSet& /*current*/,
+                        RevisionNote& note) -> absl::StatusOr<ResourceSet::All> {
+    note.restores = revision;
     const std::lock_guard lock(mutex_);
     note.overruled_directory = directory_content_;
-  }
-  const auto edit = [&](const ResourceSet& /*current*/) -> absl::StatusOr<ResourceSet::All> {
     return (*old)->all();
   };
-  return Make(edit, options, std::move(note));
+  return Make(edit, options);
 }
 
 absl::StatusOr<Change> Editor::UseDirectory(const Resources& resources, const std::string& content,
                                             const ChangeOptions& options) {
   SetDirectoryContent(content);
-  RevisionNote note = NoteFor(options);
-  if (!content.empty() && note.overruled_directory == content) {
-    Change nothing;
-    nothing.before = nothing.after = store_.Current();
-    return nothing;
-  }
-  note.overruled_directory.clear();
-  const auto edit = [&](const ResourceSet& current) -> absl::StatusOr<ResourceSet::All> {
+  const auto edit = [&](const ResourceSet& current,
+                        RevisionNote& note) -> absl::StatusOr<ResourceSet::All> {
     ResourceSet::All all = current.all();
+    if (!content.empty() && note.overruled_directory == content) return all;
+    note.overruled_directory.clear();
     const bool had_some = std::ranges::any_of(
         all, [](const auto& entry) { return entry.second->origin->from_directory; });
     if (resources.empty() && had_some && !options.allow_empty) {
@@ -212,7 +203,7 @@ absl::StatusOr<Change> Editor::UseDirectory(const Resources& resources, const st
     });
     return all;
   };
-  return Make(edit, options, std::move(note));
+  return Make(edit, options);
 }
 
 }  // namespace gatehouse::control

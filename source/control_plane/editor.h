@@ -76,13 +76,12 @@ class Editor {
   void SetDirectoryContent(const std::string& content);
 
  private:
-  using Edit = std::function<absl::StatusOr<ResourceSet::All>(const ResourceSet& current)>;
+  // `note` has what `current` says of the directory.
+  using Edit = std::function<absl::StatusOr<ResourceSet::All>(const ResourceSet& current,
+                                                              RevisionNote& note)>;
 
-  [[nodiscard]] absl::StatusOr<Change> Make(const Edit& edit, const ChangeOptions& options,
-                                            RevisionNote note);
-  [[nodiscard]] absl::StatusOr<Change> MakeOnce(const Edit& edit, const ChangeOptions& options,
-                                                const RevisionNote& note);
-  [[nodiscard]] RevisionNote NoteFor(const ChangeOptions& options) const;
+  [[nodiscard]] absl::StatusOr<Change> Make(const Edit& edit, const ChangeOptions& options);
+  [[nodiscard]] absl::StatusOr<Change> MakeOnce(const Edit& edit, const ChangeOptions& options);
 
   Store& store_;
   Validator* const validator_;
