@@ -137,6 +137,7 @@ Server::PublishResult Server::OpenSockets(const config::Snapshot& snapshot,
                                           std::vector<std::vector<NewSocket>>& fresh) {
   fresh.resize(workers_.size());
   std::vector<int> opened;
+  PublishResult result;
   for (const auto& listener : snapshot.listeners) {
     auto known = sockets_.find(listener->name);
     if (known != sockets_.end() && known->second.address_text == listener->address_text) {
@@ -147,8 +148,9 @@ Server::PublishResult Server::OpenSockets(const config::Snapshot& snapshot,
     absl::Status status = OpenListener(*listener, snapshot, made);
     opened.insert(opened.end(), made.fds.begin(), made.fds.end());
     if (!status.ok()) {
-      for (int fd : opened) close(fd);
-      return {std::move(status), listener->name};
+      result.listeners.emplace_back(listener->name, MessageOf(status));
+      result.status.Update(std::move(status));
+      continue;
     }
     made.counts =
         known != sockets_.end() ? known->second.counts : std::make_shared<proxy::ListenerCounts>();
@@ -158,7 +160,10 @@ Server::PublishResult Server::OpenSockets(const config::Snapshot& snapshot,
     }
     sockets[listener->name] = std::move(made);
   }
-  return {};
+  if (!result.status.ok()) {
+    for (int fd : opened) close(fd);
+  }
+  return result;
 }
 
 // Closes what was opened for a config that another one has replaced before it was served.

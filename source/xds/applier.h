@@ -11,8 +11,8 @@
 //                 +----- refused <------+   by itself; its predecessor stays
 //
 // - Make before break, whatever the order of arrival: a resource whose references are missing
-// waits,
-//   and one that is removed while others refer to it stays until they do not.
+//   waits, and one that is removed while others refer to it stays until they do not. The endpoints
+//   of a cluster stay as long as it does, unless it has others.
 // - A bad resource is refused by name; the good ones of the same push apply.
 // - What says nothing new changes nothing: equal resources keep their pointers, and Build() shares
 //   whatever is equal.
@@ -54,8 +54,9 @@ class Applier {
 
   struct PublishResult {
     absl::Status status;
-    // Whose fault it is, if it is one listener's: its port is taken.
-    std::string listener;
+    // Whose fault it is, if it is that of listeners, and why: their ports are taken. All of them,
+    // since each round of building without them opens the sockets of the others again.
+    std::vector<std::pair<std::string, std::string>> listeners;
   };
 
   struct Hooks {
@@ -99,8 +100,8 @@ class Applier {
   void Apply(Update update);
   // All workers run on what was published as `sequence`.
   void OnServed(uint64_t sequence);
-  // The control plane has nothing of this type, or none of these: who waits for them waits no
-  // longer.
+  // The control plane has nothing of this type, or none of these, or is not asked: who waits for
+  // them waits no longer.
   void OnAbsent(Type type, const std::vector<std::string>& names);
 
   [[nodiscard]] Versions HeldVersions(Type type) const;
@@ -110,7 +111,7 @@ class Applier {
   // For admin and metrics.
   struct Status {
     std::array<size_t, kTypes> accepted{};
-    std::vector<std::pair<Type, Refusal>> refused;
+    std::vector<std::pair<Type, Refusal>> refused;  // not more than kMaxRefused of a type
     std::vector<std::pair<Type, Refusal>> waiting;
     std::vector<std::pair<Type, std::string>> leaving;  // removed, but something refers to them
     std::array<uint64_t, kTypes> updates{};
@@ -122,6 +123,8 @@ class Applier {
   // Everything has been told of (or is absent) and nothing is left to be built.
   [[nodiscard]] bool complete() const;
   [[nodiscard]] const SnapshotPtr& current() const { return built_; }
+
+  static constexpr size_t kMaxRefused = 1000;
 
  private:
   using Name = std::pair<Type, std::string>;
@@ -146,10 +149,12 @@ class Applier {
     Refusal why;  // it waits
     // It may do better when all of these are there ...
     std::set<Name> missing;
-    // ... or when one of these is another one, or gone.
+    // ... or when one of these is another one, or gone, or not to be another one after all.
     std::set<Name> blockers;
   };
   using Changes = std::map<std::string, Change, std::less<>>;
+  // Of the file, and why they wait.
+  using FileWaiting = std::map<Name, std::string>;
 
   // An update that has not been answered for good.
   struct Ticket {
@@ -166,6 +171,8 @@ class Applier {
   void Enqueue(Type type, Upsert upsert, uint64_t update);
   void EnqueueRemoval(Type type, const std::string& name, uint64_t update);
   void SetPending(Type type, const std::string& name, Change change);
+  void DropPending(Type type, Changes::iterator at);
+  void NoteRefused(Type type, Refusal refusal);
   void Close(uint64_t update, uint64_t sequence);
   [[nodiscard]] std::optional<Refusal> Check(Type type, Upsert& upsert) const;
   [[nodiscard]] bool IsHeld(const Name& name) const;
@@ -182,19 +189,25 @@ class Applier {
   [[nodiscard]] bool MayTry(Type type, const std::string& name, const Change& change) const;
   [[nodiscard]] bool LacksEndpoints(const std::string& name, const Change& change) const;
   [[nodiscard]] bool IsChanging(const Name& name) const;
+  [[nodiscard]] bool AnyMayTry() const;
+  [[nodiscard]] bool NeedsEndpoints(const std::string& cluster) const;
+  void KeepEndpoints();
   void Insert(Type type, const std::string& name, Change& change);
   void Revert(Type type, const std::string& name, Change& change);
   template <typename Visitor>  // (type, name, change)
   void ForEachInBuild(Visitor&& visit);
   void TellTrying();
   [[nodiscard]] config::BuildResult BuildHeld();
+  [[nodiscard]] config::BuildResult BuildFile(const config::Resources& before,
+                                              const FileWaiting& waited);
   [[nodiscard]] config::BuildResult BuildUntilFine();
   [[nodiscard]] bool Settle(const std::vector<config::Rejection>& rejections);
   [[nodiscard]] bool SettleOne(Type type, const config::Rejection& rejection);
   [[nodiscard]] bool RestoreMissing(const Name& of, const std::set<Name>& missing);
   void Refuse(Type type, const std::string& name, Change& change, Refusal refusal);
   void FindCulprits();
-  void AddWhatBuilds(const std::vector<Name>& names);
+  void AddWhatBuilds(const std::vector<Name>& names, int* builds_left);
+  void Block(const std::vector<Name>& names, const std::vector<config::Rejection>& rejections);
   void LetWait(Change& change);
   void HoldBack(const std::vector<config::Rejection>& rejections, std::string_view text);
   [[nodiscard]] bool PublishBuilt(const SnapshotPtr& built);
@@ -207,10 +220,14 @@ class Applier {
   config::Resources file_;
   std::set<Name> in_file_;
   // Of the file: left out until what they refer to is there; never what has been served.
-  std::set<Name> file_waiting_;
-  std::set<Name> file_waited_;  // before this build
+  FileWaiting file_waiting_;
+  FileWaiting file_waited_;   // before this build
+  FileWaiting file_rebuilt_;  // of the last Rebuild()
   std::array<Table, kTypes> held_;
   std::array<Changes, kTypes> pending_;
+  std::set<Name> restored_;  // were to be removed, in this build
+  // Since the last build: who was blocked by them may be tried again.
+  std::set<Name> decided_;
   std::array<std::map<std::string, Refusal, std::less<>>, kTypes> refused_;
   std::array<std::string, kTypes> type_versions_;
   std::array<bool, kTypes> told_{};

@@ -6,12 +6,17 @@
 #include "source/base/check.h"
 #include "source/base/no_such.h"
 #include "source/base/status.h"
+#include "source/config/messages.h"
 #include "source/xds/applier.h"
 
 namespace gatehouse::xds {
 namespace {
 
 using Name = std::pair<Type, std::string>;
+
+// Of one search for what does not fit: a control plane that pushes nonsense does not stop the
+// gateway from doing anything else.
+constexpr int kMaxTrials = 50;
 
 size_t IndexOf(Type type) { return static_cast<size_t>(type); }
 
@@ -53,6 +58,45 @@ Missing MissingIn(const config::Rejection& rejection) {
     }
   }
   return missing;
+}
+
+std::string FirstErrorOf(const config::Rejection& rejection) {
+  const Refusal refusal = RefusalOf(rejection, "");
+  if (refusal.errors.empty()) return "waits";
+  const Refusal::Error& error = refusal.errors[0];
+  return error.path.empty() ? error.message : fmt::format("{}: {}", error.path, error.message);
+}
+
+template <typename Message>
+const google::protobuf::Message* FindIn(const std::vector<config::Resource<Message>>& list,
+                                        std::string_view name) {
+  const auto at = std::ranges::find_if(list, [&](const auto& resource) {
+    if constexpr (std::is_same_v<Message, v1::Endpoints>) {
+      return resource.message->cluster() == name;
+    } else {
+      return resource.message->name() == name;
+    }
+  });
+  return at == list.end() ? nullptr : at->message.get();
+}
+
+// Null: there is none.
+const google::protobuf::Message* MessageIn(const config::Resources& file, const Name& name) {
+  switch (name.first) {
+    case Type::kSecret:
+      return FindIn(file.secrets, name.second);
+    case Type::kRateLimit:
+      return FindIn(file.rate_limits, name.second);
+    case Type::kCluster:
+      return FindIn(file.clusters, name.second);
+    case Type::kEndpoints:
+      return FindIn(file.endpoints, name.second);
+    case Type::kRouteTable:
+      return FindIn(file.route_tables, name.second);
+    case Type::kListener:
+      return FindIn(file.listeners, name.second);
+  }
+  return nullptr;
 }
 
 template <typename Message, typename Table>
@@ -104,10 +148,32 @@ config::BuildResult Applier::BuildHeld() {
   return hooks_.build(ResourcesNow(), built_);
 }
 
+// file_ is the new one. What waited waits on if it is as before, or for nothing but what it refers
+// to.
+config::BuildResult Applier::BuildFile(const config::Resources& before,
+                                       const FileWaiting& waited) {
+  while (true) {
+    config::BuildResult built = BuildHeld();
+    bool more = false;
+    for (const config::Rejection& rejection : built.rejections) {
+      const Name name(*TypeOfName(rejection.type), rejection.name);
+      const google::protobuf::Message* now = MessageIn(file_, name);
+      if (!waited.contains(name) || now == nullptr) continue;
+      const google::protobuf::Message* old = MessageIn(before, name);
+      const bool same = old != nullptr && config::SameMessage(*old, *now);
+      if (!same && !MissingIn(rejection).nothing_else) continue;
+      more |= file_waiting_.emplace(name, FirstErrorOf(rejection)).second;
+    }
+    if (!more) return built;
+  }
+}
+
 void Applier::Work() {
   if (!started_ || hooks_.busy()) return;
+  const bool any = TakeIn();
+  decided_.clear();
   // What the file waits for may have come, too.
-  if (!TakeIn() && file_waiting_.empty()) return AnswerReady();
+  if (!any && file_waiting_.empty()) return AnswerReady();
   TellTrying();
   file_waited_ = std::exchange(file_waiting_, {});
   while (true) {
@@ -122,6 +188,8 @@ void Applier::Work() {
     }
     if (PublishBuilt(built.snapshot)) break;
   }
+  // Each time for less: something was decided.
+  if (!decided_.empty() && AnyMayTry()) WorkLater();
   AnswerReady();
 }
 
@@ -133,19 +201,24 @@ bool Applier::PublishBuilt(const SnapshotPtr& built) {
     Accept(++sequence_);
     return true;
   }
-  const std::string text = MessageOf(result.status);
+  bool refused = false;
   auto& listeners = pending_[IndexOf(Type::kListener)];
-  const auto at = listeners.find(result.listener);
-  if (at != listeners.end() && at->second.in_build && at->second.value.has_value()) {
+  for (const auto& [name, why] : result.listeners) {
+    const auto at = listeners.find(name);
+    if (at == listeners.end() || !at->second.in_build || !at->second.value.has_value()) {
+      const Name of_file(Type::kListener, name);
+      refused |= file_waited_.contains(of_file) && file_waiting_.emplace(of_file, why).second;
+      continue;
+    }
     Refusal refusal;
-    refusal.name = at->first;
+    refusal.name = name;
     refusal.version = at->second.value->version;
-    refusal.errors.push_back({"address", text, ""});
-    Refuse(Type::kListener, at->first, at->second, std::move(refusal));
-    return false;
+    refusal.errors.push_back({"address", why, ""});
+    Refuse(Type::kListener, name, at->second, std::move(refusal));
+    refused = true;
   }
-  HoldBack({}, text);
-  return true;
+  if (!refused) HoldBack({}, MessageOf(result.status));
+  return !refused;
 }
 
 bool Applier::IsChanging(const Name& name) const {
@@ -175,8 +248,37 @@ bool Applier::MayTry(Type type, const std::string& name, const Change& change) c
     return std::ranges::all_of(change.missing, [&](const Name& other) { return IsHeld(other); });
   }
   if (change.blockers.empty()) return true;
-  return std::ranges::any_of(
-      change.blockers, [&](const Name& other) { return IsChanging(other) || !IsHeld(other); });
+  return std::ranges::any_of(change.blockers, [&](const Name& other) {
+    return IsChanging(other) || !IsHeld(other) || decided_.contains(other);
+  });
+}
+
+bool Applier::AnyMayTry() const {
+  return std::ranges::any_of(kAllTypes, [&](Type type) {
+    return std::ranges::any_of(pending_[IndexOf(type)], [&](const auto& entry) {
+      return MayTry(type, entry.first, entry.second);
+    });
+  });
+}
+
+bool Applier::NeedsEndpoints(const std::string& cluster) const {
+  const Table& held = held_[IndexOf(Type::kCluster)];
+  if (const auto at = held.find(cluster); at != held.end()) {
+    return static_cast<const v1::Cluster&>(*at->second.message).endpoints().empty();
+  }
+  const google::protobuf::Message* own = MessageIn(file_, {Type::kCluster, cluster});
+  return own != nullptr && static_cast<const v1::Cluster*>(own)->endpoints().empty();
+}
+
+// That its endpoints go before the cluster, or before what leads to it, is only the order in which
+// messages come. Who wants a cluster to have none pushes an empty list.
+void Applier::KeepEndpoints() {
+  for (auto& [name, change] : pending_[IndexOf(Type::kEndpoints)]) {
+    if (!change.in_build || change.value.has_value() || !NeedsEndpoints(name)) continue;
+    Revert(Type::kEndpoints, name, change);
+    LetWait(change);
+    change.blockers.emplace(Type::kCluster, name);
+  }
 }
 
 // Puts into held_ whatever may be tried; one may make another possible.
@@ -257,6 +359,7 @@ void Applier::TellTrying() {
 config::BuildResult Applier::BuildUntilFine() {
   bool looked_for_culprits = false;
   while (true) {
+    KeepEndpoints();
     config::BuildResult built = BuildHeld();
     if (built.snapshot != nullptr) return built;
     if (Settle(built.rejections)) continue;
@@ -268,6 +371,7 @@ config::BuildResult Applier::BuildUntilFine() {
 // False: none of them could be put right by taking back what is new.
 bool Applier::Settle(const std::vector<config::Rejection>& rejections) {
   bool settled = false;
+  restored_.clear();
   for (const config::Rejection& rejection : rejections) {
     const std::optional<Type> type = TypeOfName(rejection.type);
     CHECK(type.has_value());
@@ -295,9 +399,11 @@ bool Applier::SettleOne(Type type, const config::Rejection& rejection) {
     return true;
   }
   const Name name(type, rejection.name);
-  const bool may_wait = options_.pushed && (built_ == nullptr || file_waited_.contains(name));
-  return may_wait && missing.nothing_else && in_file_.contains(name) &&
-         file_waiting_.insert(name).second;
+  // What has waited waits on, whatever it is now: that is no reason to refuse what was pushed.
+  const bool may_wait =
+      file_waited_.contains(name) || (built_ == nullptr && missing.nothing_else);
+  return options_.pushed && may_wait && in_file_.contains(name) &&
+         file_waiting_.emplace(name, FirstErrorOf(rejection)).second;
 }
 
 // Something that is to be removed is still referred to: it stays for now.
@@ -306,9 +412,14 @@ bool Applier::RestoreMissing(const Name& of, const std::set<Name>& missing) {
   for (const auto& [type, name] : missing) {
     Changes& changes = pending_[IndexOf(type)];
     const auto at = changes.find(name);
-    if (at == changes.end() || !at->second.in_build || at->second.value.has_value()) continue;
-    Revert(type, name, at->second);
-    LetWait(at->second);
+    if (at == changes.end() || at->second.value.has_value()) continue;
+    if (at->second.in_build) {
+      Revert(type, name, at->second);
+      LetWait(at->second);
+      restored_.emplace(type, name);
+    } else if (!restored_.contains({type, name})) {
+      continue;
+    }
     at->second.blockers.insert(of);
     restored = true;
   }
@@ -322,7 +433,8 @@ void Applier::Refuse(Type type, const std::string& name, Change& change, Refusal
     tickets_.at(change.update).refusals.push_back(refusal);
     Close(change.update, sequence_);
   }
-  refused_[IndexOf(type)][key] = std::move(refusal);
+  NoteRefused(type, std::move(refusal));
+  decided_.emplace(type, key);
   pending_[IndexOf(type)].erase(key);
 }
 
@@ -330,28 +442,42 @@ void Applier::Refuse(Type type, const std::string& name, Change& change, Refusal
 // harm wait.
 void Applier::FindCulprits() {
   std::vector<Name> names;
+  std::vector<Name> removed;
   ForEachInBuild([&](Type type, const std::string& name, Change& change) {
-    names.emplace_back(type, name);
+    (change.value.has_value() ? names : removed).emplace_back(type, name);
     Revert(type, name, change);
   });
+  // Last, and what refers before what it refers to.
+  names.insert(names.end(), removed.rbegin(), removed.rend());
+  file_waiting_.insert(file_waited_.begin(), file_waited_.end());
   // Each by itself would only be found guilty, one after the other, of what was wrong before.
-  if (BuildHeld().snapshot != nullptr) return AddWhatBuilds(names);
+  int builds_left = kMaxTrials;
+  if (BuildHeld().snapshot != nullptr) return AddWhatBuilds(names, &builds_left);
   for (const auto& [type, name] : names) Insert(type, name, pending_[IndexOf(type)].at(name));
 }
 
-void Applier::AddWhatBuilds(const std::vector<Name>& names) {
+void Applier::AddWhatBuilds(const std::vector<Name>& names, int* builds_left) {
   if (names.empty()) return;
   for (const auto& [type, name] : names) Insert(type, name, pending_[IndexOf(type)].at(name));
   const config::BuildResult built = BuildHeld();
   if (built.snapshot != nullptr) return;
+  --*builds_left;
   for (const auto& [type, name] : names) {
     Change& change = pending_[IndexOf(type)].at(name);
     Revert(type, name, change);
     LetWait(change);
   }
-  if (names.size() == 1) {
-    Change& change = pending_[IndexOf(names[0].first)].at(names[0].second);
-    for (const config::Rejection& rejection : built.rejections) {
+  if (names.size() == 1 || *builds_left <= 0) return Block(names, built.rejections);
+  const auto middle = names.begin() + static_cast<std::ptrdiff_t>(names.size() / 2);
+  AddWhatBuilds({names.begin(), middle}, builds_left);
+  AddWhatBuilds({middle, names.end()}, builds_left);
+}
+
+void Applier::Block(const std::vector<Name>& names,
+                    const std::vector<config::Rejection>& rejections) {
+  for (const auto& [type, name] : names) {
+    Change& change = pending_[IndexOf(type)].at(name);
+    for (const config::Rejection& rejection : rejections) {
       change.blockers.emplace(*TypeOfName(rejection.type), rejection.name);
       for (const auto& error : RefusalOf(rejection, "").errors) {
         change.why.errors.push_back(
@@ -361,11 +487,7 @@ void Applier::AddWhatBuilds(const std::vector<Name>& names) {
              ""});
       }
     }
-    return;
   }
-  const auto middle = names.begin() + static_cast<std::ptrdiff_t>(names.size() / 2);
-  AddWhatBuilds({names.begin(), middle});
-  AddWhatBuilds({middle, names.end()});
 }
 
 // Nothing new can be served now, whose fault ever it is.
@@ -396,6 +518,7 @@ void Applier::LetWait(Change& change) {
 void Applier::Accept(uint64_t sequence) {
   ForEachInBuild([&](Type type, const std::string& name, Change& change) {
     refused_[IndexOf(type)].erase(name);
+    decided_.emplace(type, name);
     Close(change.update, sequence);
     unsaved_ = true;
     pending_[IndexOf(type)].erase(pending_[IndexOf(type)].find(name));

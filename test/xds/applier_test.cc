@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,13 +44,13 @@ class ApplierTest : public ::testing::Test {
     };
     hooks.publish = [this](const Applier::SnapshotPtr& snapshot,
                            uint64_t sequence) -> Applier::PublishResult {
-      if (!taken_port.empty()) {
-        for (const auto& listener : snapshot->listeners) {
-          if (listener->address_text == taken_port) {
-            return {Unavailable("address already in use"), listener->name};
-          }
-        }
+      Applier::PublishResult result;
+      for (const auto& listener : snapshot->listeners) {
+        if (!taken_ports.contains(listener->address_text)) continue;
+        result.status = Unavailable("address already in use");
+        result.listeners.emplace_back(listener->name, "address already in use");
       }
+      if (!result.status.ok()) return result;
       published = snapshot;
       sequence_ = sequence;
       ++publishes;
@@ -194,7 +195,7 @@ class ApplierTest : public ::testing::Test {
   std::vector<SavedConfig> saves;
   std::vector<std::string> tried;
   std::vector<std::string> said;
-  std::string taken_port;
+  std::set<std::string> taken_ports;
   std::string suspect;
   uint64_t sequence_ = 0;
   uint64_t last_id = 0;
@@ -530,7 +531,7 @@ TEST_F(ApplierTest, AnAddressThatAnotherListenerHasIsItsOwnFault) {
 TEST_F(ApplierTest, AListenerWhosePortIsTakenIsRefusedAndTheOthersApply) {
   Start();
   PushGood();
-  taken_port = "127.0.0.1:9999";
+  taken_ports = {"127.0.0.1:9999"};
   const uint64_t listeners = Push(
       Type::kListener, "listeners: [{name: two, address: '127.0.0.1:9999', route_tables: [main]}]");
   const uint64_t clusters =
@@ -539,6 +540,21 @@ TEST_F(ApplierTest, AListenerWhosePortIsTakenIsRefusedAndTheOthersApply) {
   EXPECT_THAT(RefusedOf(listeners), ElementsAre("two: address: address already in use"));
   EXPECT_TRUE(Acked(clusters));
   EXPECT_THAT(Clusters(), ElementsAre("b", "users"));
+}
+
+TEST_F(ApplierTest, ManyListenersWhosePortsAreTakenAreRefusedInOneGo) {
+  Start();
+  PushGood();
+  const int before = builds;
+  std::string text = "listeners:\n";
+  for (int port = 9000; port < 9050; ++port) {
+    taken_ports.insert(fmt::format("127.0.0.1:{}", port));
+    text += fmt::format("- {{name: l{0}, address: '127.0.0.1:{0}', route_tables: [main]}}\n", port);
+  }
+  const uint64_t listeners = Push(Type::kListener, text);
+  Settle();
+  EXPECT_THAT(RefusedOf(listeners), SizeIs(50));
+  EXPECT_LE(builds - before, 2);
 }
 
 TEST_F(ApplierTest, AFirstConfigIsSavedWhenItIsWhole) {
