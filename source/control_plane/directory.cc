@@ -55,12 +55,18 @@ absl::Status FindIn(const std::string& root, const std::string& group, std::vect
   for (const std::string& name : *names) {
     if (name.starts_with('.')) continue;
     Found one{.name = group.empty() ? name : group + "/" + name, .group = group};
-    // A link to nowhere is told when it is read.
-    const bool known = stat((folder + "/" + name).c_str(), &one.status) == 0;
+    const std::string path = folder + "/" + name;
+    const bool known = stat(path.c_str(), &one.status) == 0;
+    const int error = errno;
     if (known && S_ISDIR(one.status.st_mode)) {
       if (group.empty()) groups->push_back(name);
     } else if (IsResourceFile(name)) {
+      // A link to nowhere is told when it is read.
       found->push_back(std::move(one));
+    } else if (!known && group.empty() && lstat(path.c_str(), &one.status) == 0) {
+      // It may be a group's folder: one that is away is no reason to take everything from the
+      // group.
+      return Unavailable(fmt::format("cannot read {}: {}", path, std::strerror(error)));
     }
   }
   return absl::OkStatus();

@@ -155,6 +155,24 @@ TEST_F(DirectoryTest, AnEmptyOrVanishedDirectoryEmptiesNobody) {
   EXPECT_EQ(Names(), std::vector<std::string>{"a"});
 }
 
+// A link is swapped, or what it leads to is not mounted.
+TEST_F(DirectoryTest, AFolderThatALinkDoesNotReachStays) {
+  fs::create_directory(root_ + "/edge");
+  std::ofstream(root_ + "/edge/b.yaml") << Cluster("b");
+  fs::create_symlink(root_ + "/edge", folder_ + "/edge");
+  Write("a.yaml", Cluster("a"));
+  source_->Read();
+  ASSERT_EQ(Names().size(), 2U);
+  fs::rename(root_ + "/edge", root_ + "/away");
+  source_->Read();
+  EXPECT_THAT(source_->Problems().ToString(), HasSubstr("edge"));
+  EXPECT_EQ(Names().size(), 2U);
+  fs::remove(folder_ + "/edge");
+  source_->Read();
+  EXPECT_TRUE(source_->Problems().ok());
+  EXPECT_EQ(Names(), std::vector<std::string>{"a"});
+}
+
 TEST_F(DirectoryTest, ARollbackHoldsUntilTheDirectoryChanges) {
   Write("a.yaml", Cluster("a"));
   source_->Read();
