@@ -191,8 +191,12 @@ int Server::StartServing(std::shared_ptr<const config::Snapshot> snapshot) {
   if (!opened.ok()) return give_up(opened);
   StartWorkers();
   WatchSignals();
-  const PublishResult prepared = Prepare(std::move(snapshot), /*sequence=*/1);
-  if (!prepared.status.ok()) return give_up(prepared.status);
+  while (true) {
+    const PublishResult prepared = Prepare(snapshot, /*sequence=*/1);
+    if (prepared.status.ok()) break;
+    snapshot = applier_->StartWithout(prepared.listeners);
+    if (snapshot == nullptr) return give_up(prepared.status);
+  }
   if (pushed_ != nullptr) pushed_->Connect(*applier_, std::move(first_control_plane_));
   return kExitOk;
 }

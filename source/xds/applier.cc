@@ -116,6 +116,25 @@ config::BuildResult Applier::Start(config::Resources file,
   return built;
 }
 
+Applier::SnapshotPtr Applier::StartWithout(
+    const std::vector<std::pair<std::string, std::string>>& listeners) {
+  const size_t index = IndexOf(Type::kListener);
+  bool left_out = false;
+  for (const auto& [name, why] : listeners) {
+    const auto at = held_[index].find(name);
+    if (at == held_[index].end()) continue;
+    refused_[index][name] = {
+        .name = name, .version = at->second.version, .errors = {{"address", why, ""}}};
+    held_[index].erase(at);
+    hooks_.say(fmt::format("saved Listener \"{}\" is left out: {}", name, why));
+    left_out = true;
+  }
+  if (!left_out) return nullptr;
+  type_versions_[index].clear();
+  built_ = BuildHeld().snapshot;
+  return built_;
+}
+
 config::BuildResult Applier::Rebuild(const config::Resources& file) {
   const auto names = NamesIn(file);
   config::BuildResult result;

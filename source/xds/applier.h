@@ -89,6 +89,11 @@ class Applier {
   // sequence 1.
   [[nodiscard]] config::BuildResult Start(config::Resources file,
                                           const std::optional<SavedConfig>& saved);
+  // These listeners of what Start() gave cannot be opened. A port that somebody took must not keep
+  // the rest of the saved config from being served, nor the control plane from mending it. Null
+  // when none of them was saved: what the file wants is there or nothing starts.
+  [[nodiscard]] SnapshotPtr StartWithout(
+      const std::vector<std::pair<std::string, std::string>>& listeners);
   // The file, read again: all of it or nothing. The snapshot is current() when nothing differs;
   // another one is to be published, and if that worked, Reloaded() called. Nothing may come
   // between.

@@ -24,6 +24,7 @@ using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 constexpr std::string_view kNothing = "{}";
 
@@ -592,6 +593,27 @@ TEST_F(ApplierTest, WhatWasSavedIsServedAtTheStart) {
   EXPECT_EQ(TargetOf("all"), "users");
   EXPECT_EQ(applier->HeldVersions(Type::kCluster).at("users"), "1");
   EXPECT_TRUE(applier->complete());
+}
+
+TEST_F(ApplierTest, ASavedListenerWhosePortIsTakenIsLeftOut) {
+  Start();
+  for (const Type type : kAllTypes) applier->OnAbsent(type, {});
+  PushGood();
+  Push(Type::kListener, "listeners: [{name: two, address: '127.0.0.1:9', route_tables: [main]}]");
+  Settle();
+  const SavedConfig saved = saves.back();
+  applier.reset();
+  published.reset();
+  Start(kNothing, saved);
+  EXPECT_EQ(applier->StartWithout({{"another", "address already in use"}}), nullptr);
+  const Applier::SnapshotPtr rest = applier->StartWithout({{"two", "address already in use"}});
+  ASSERT_NE(rest, nullptr);
+  ASSERT_EQ(rest->listeners.size(), 1U);
+  EXPECT_EQ(rest->listeners[0]->name, "edge");
+  EXPECT_EQ(applier->current(), rest);
+  EXPECT_EQ(said.back(), "saved Listener \"two\" is left out: address already in use");
+  EXPECT_FALSE(applier->HeldVersions(Type::kListener).contains("two")) << "it is to be sent again";
+  EXPECT_EQ(applier->status().refused.size(), 1U);
 }
 
 TEST_F(ApplierTest, WhatIsNoLongerAcceptedOfTheSavedIsLeftOut) {
