@@ -31,7 +31,7 @@ struct ControlPlaneSettings {
   bool state_of_the_world = false;
   Duration fetch_timeout = std::chrono::seconds(15);  // kNoTimeout: for ever
   Duration warm_timeout = std::chrono::seconds(5);
-  Duration max_backoff = std::chrono::seconds(30);
+  Duration max_backoff = std::chrono::seconds(10);
   size_t max_message_bytes = size_t{64} << 20;
   // By type: "Cluster". Types that are not here: everything.
   std::map<std::string, std::set<std::string>> only;

@@ -391,9 +391,9 @@ ApiReply Api::Metrics() const {
   const size_t problems =
       parts_.directory == nullptr ? 0 : parts_.directory->Problems().error_count();
   text.append(fmt::format(
-      "# HELP gatehouse_control_directory_problems_count Errors in the directory as it is now.\n"
-      "# TYPE gatehouse_control_directory_problems_count gauge\n"
-      "gatehouse_control_directory_problems_count {}\n",
+      "# HELP gatehouse_control_directory_problems Errors in the directory as it is now.\n"
+      "# TYPE gatehouse_control_directory_problems gauge\n"
+      "gatehouse_control_directory_problems {}\n",
       problems));
   return {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = std::move(text)};
 }

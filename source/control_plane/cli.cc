@@ -1,5 +1,7 @@
 #include "source/control_plane/cli.h"
 
+#include <signal.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <iterator>
@@ -68,7 +70,8 @@ void AddServe(CLI::App& app, ServeOptions* options) {
   serve->add_option("--gatehouse", options->gatehouse,
                     "The gateway's program, which checks resources before they are pushed. "
                     "Default: gatehouse beside this program, else in PATH");
-  serve->add_flag("--no-validate{false}", options->validate, "Push without a check");
+  serve->add_flag_callback(
+      "--no-validate", [options] { options->validate = false; }, "Push without a check");
   serve->add_flag("--allow-empty", options->allow_empty,
                   "A directory that has become empty empties the fleet");
   serve->add_option("--instance", options->instance, "This control plane's name in status");
@@ -116,6 +119,8 @@ void AddChange(CLI::App* command, CommandOptions* options) {
 }  // namespace
 
 int RunCommandLine(int argc, char** argv) {
+  // A peer that closes is an error to be told, not the end.
+  signal(SIGPIPE, SIG_IGN);
   CLI::App app("Gatehouse's control plane: keeps the resources of a fleet of gateways",
                "gatehouse-control");
   app.footer(kFooter);

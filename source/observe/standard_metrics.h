@@ -265,50 +265,53 @@ struct PushedMetrics {
       "Secret", "RateLimit", "Cluster", "Endpoints", "RouteTable", "Listener"};
 
   GaugeId connected;
-  GaugeId connects;
-  GaugeId connect_failures;
-  GaugeId disconnects;
+  CounterId connects;
+  CounterId connect_failures;
+  CounterId disconnects;
   GaugeId last_message_age;
-  GaugeId updates[kTypes];
-  GaugeId acks[kTypes];
-  GaugeId nacks[kTypes];
+  CounterId updates[kTypes];
+  CounterId acks[kTypes];
+  CounterId nacks[kTypes];
   GaugeId resources[kTypes];
   GaugeId refused;
   GaugeId waiting;
   GaugeId leaving;
-  GaugeId builds;
+  CounterId builds;
   GaugeId from_disk;
   GaugeId saved_at;
-  GaugeId saves;
-  GaugeId save_failures;
+  CounterId saves;
+  CounterId save_failures;
 
   template <typename Visitor>
   void Visit(Visitor& visit) {
     visit(connected, "gatehouse_xds_connected", "1 while a control plane's stream is there.");
-    visit(connects, "gatehouse_xds_connects", "Streams begun.");
-    visit(connect_failures, "gatehouse_xds_connect_failures", "Streams that could not be made.");
-    visit(disconnects, "gatehouse_xds_disconnects", "Streams that ended.");
+    visit(connects, "gatehouse_xds_connects_total", "Streams begun.");
+    visit(connect_failures, "gatehouse_xds_connect_failures_total",
+          "Streams that could not be made.");
+    visit(disconnects, "gatehouse_xds_disconnects_total", "Streams that ended.");
     visit(last_message_age, "gatehouse_xds_last_message_age_seconds",
           "Time since the control plane's last message.");
-    const auto by_type = [&](GaugeId* ids, const char* name, const char* help) {
+    const auto by_type = [&](auto* ids, const char* name, const char* help) {
       for (size_t i = 0; i < kTypes; ++i) visit(ids[i], name, help, {"type", kTypeNames[i]});
     };
-    by_type(updates, "gatehouse_xds_updates", "Messages of the control plane, by type.");
-    by_type(acks, "gatehouse_xds_acks", "Messages accepted, by type.");
-    by_type(nacks, "gatehouse_xds_nacks", "Messages of which something was refused, by type.");
+    by_type(updates, "gatehouse_xds_updates_total", "Messages of the control plane, by type.");
+    by_type(acks, "gatehouse_xds_acks_total", "Messages accepted, by type.");
+    by_type(nacks, "gatehouse_xds_nacks_total",
+            "Messages of which something was refused, by type.");
     by_type(resources, "gatehouse_xds_resources", "Pushed resources in use, by type.");
     visit(refused, "gatehouse_xds_refused_resources", "Resources whose last version was refused.");
     visit(waiting, "gatehouse_xds_waiting_resources",
           "Resources that wait for what they refer to.");
     visit(leaving, "gatehouse_xds_leaving_resources",
           "Resources that were removed and are still referred to.");
-    visit(builds, "gatehouse_xds_builds", "Times that a config was built.");
+    visit(builds, "gatehouse_xds_builds_total", "Times that a config was built.");
     visit(from_disk, "gatehouse_config_from_disk",
           "1 while what is served comes from the state folder, not from the control plane.");
     visit(saved_at, "gatehouse_state_saved_timestamp_seconds",
           "When the config on disk was accepted, in seconds since 1970.");
-    visit(saves, "gatehouse_state_saves", "Times that the accepted config was written.");
-    visit(save_failures, "gatehouse_state_save_failures", "Times that it could not be written.");
+    visit(saves, "gatehouse_state_saves_total", "Times that the accepted config was written.");
+    visit(save_failures, "gatehouse_state_save_failures_total",
+          "Times that it could not be written.");
   }
 };
 

@@ -1,5 +1,6 @@
 #include "source/server/pushed_config.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -30,6 +31,10 @@ std::string RefusalsJson(const std::vector<std::pair<xds::Type, xds::Refusal>>& 
                        QuoteJson(refusal.version), errors);
   }
   return out;
+}
+
+bool SaidEverything(const xds::AdsState& state) {
+  return std::ranges::all_of(state.types, &xds::AdsState::OfType::answered);
 }
 
 }  // namespace
@@ -83,7 +88,11 @@ void PushedConfig::AddHooks(xds::Applier::Hooks* hooks) {
                          const std::vector<xds::Refusal>& refusals) {
     TellRefusals(type, refusals);
     if (client_ != nullptr) client_->Answer(update, refusals);
-    loop_.Post(progress_);
+    loop_.Post([this] {
+      // Also when nothing differs from what was saved: then nothing is saved.
+      pushed_ |= client_ != nullptr && applier_->complete() && SaidEverything(client_->state());
+      progress_();
+    });
   };
   hooks->save = [this](xds::SavedConfig saved) {
     pushed_ = true;
@@ -156,7 +165,16 @@ void PushedConfig::Release() {
   if (store_ != nullptr) store_->Release();
 }
 
-void PushedConfig::OnUpdate(xds::Update update) { applier_->Apply(std::move(update)); }
+void PushedConfig::OnUpdate(xds::Update update) {
+  if (!told_connected_) TellConnected();
+  applier_->Apply(std::move(update));
+}
+
+void PushedConfig::TellConnected() {
+  Say(fmt::format("control plane {}: connected", client_->state().address));
+  told_connected_ = true;
+  told_failure_.clear();
+}
 
 xds::Versions PushedConfig::HeldVersions(xds::Type type) { return applier_->HeldVersions(type); }
 
@@ -175,10 +193,11 @@ void PushedConfig::OnAbsent(xds::Type type, const std::vector<std::string>& name
 void PushedConfig::OnState() {
   const xds::AdsState& state = client_->state();
   if (state.connected && !connected_) {
-    Say(fmt::format("control plane {}: connected", state.address));
     applier_->set_source(fmt::format("control plane {}", state.address));
-    told_failure_.clear();
     former_clusters_.clear();
+    told_connected_ = false;
+    // One that failed may be about to do so again: it is believed when it says something.
+    if (told_failure_.empty()) TellConnected();
   } else if (!state.connected && !state.failure.empty() && state.failure != told_failure_) {
     Say(fmt::format("control plane {}: {}; what is served stays", state.address, state.failure));
     told_failure_ = state.failure;

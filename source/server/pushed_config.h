@@ -89,6 +89,7 @@ class PushedConfig final : public xds::AdsOwner {
   [[nodiscard]] std::string HeldVersion(xds::Type type) override;
   void OnAbsent(xds::Type type, const std::vector<std::string>& names) override;
   void OnState() override;
+  void TellConnected();
   void TellRefusals(xds::Type type, const std::vector<xds::Refusal>& refusals);
   void UseCluster(std::shared_ptr<const config::Snapshot> cluster);
   [[nodiscard]] xds::AdsOptions OptionsOf(const upstream::Cluster& cluster) const;
@@ -113,6 +114,7 @@ class PushedConfig final : public xds::AdsOwner {
   int64_t saved_unix_ = 0;  // of LoadSaved()
   bool pushed_ = false;     // something of this process's control plane is served
   bool connected_ = false;
+  bool told_connected_ = false;  // of this stream
   std::string told_failure_;
 };
 

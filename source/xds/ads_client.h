@@ -41,7 +41,7 @@ struct AdsOptions {
   // Types that are not here: everything ("*").
   std::map<Type, std::set<std::string>> only;
   Duration fetch_timeout = std::chrono::seconds(15);  // kNoTimeout: for ever
-  Duration max_backoff = std::chrono::seconds(30);
+  Duration max_backoff = std::chrono::seconds(10);
   size_t max_message_bytes = size_t{64} << 20;
 };
 

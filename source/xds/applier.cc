@@ -76,6 +76,9 @@ absl::Status ExpandSecret(std::shared_ptr<const google::protobuf::Message>* mess
   return absl::OkStatus();
 }
 
+// What is kept for people of one refused resource.
+constexpr size_t kMaxErrors = 20;
+
 size_t IndexOf(Type type) { return static_cast<size_t>(type); }
 
 }  // namespace
@@ -111,6 +114,11 @@ config::BuildResult Applier::Start(config::Resources file,
                              refusal.errors.empty() ? "it is refused" : refusal.errors[0].message));
     }
   }
+  for (const Type type : kAllTypes) {
+    const size_t index = IndexOf(type);
+    // A control plane that hears of this version would not send again what is not held.
+    if (!refused_[index].empty() || !pending_[index].empty()) type_versions_[index].clear();
+  }
   unsaved_ = false;
   started_ = true;
   return built;
@@ -136,7 +144,6 @@ Applier::SnapshotPtr Applier::StartWithout(
 }
 
 config::BuildResult Applier::Rebuild(const config::Resources& file) {
-  const auto names = NamesIn(file);
   config::BuildResult result;
   const auto clash = [&](Type type, const auto& list, const auto& name_of) {
     for (const auto& resource : list) {
@@ -159,18 +166,17 @@ config::BuildResult Applier::Rebuild(const config::Resources& file) {
 
   // What waits goes on waiting: a file is read all or nothing.
   config::Resources file_before = std::exchange(file_, file);
-  std::set<Name> waiting_before = file_waiting_;
-  std::erase_if(file_waiting_, [&](const Name& name) { return !names.contains(name); });
-  result = BuildHeld();
+  FileWaiting waiting_before = std::exchange(file_waiting_, {});
+  result = BuildFile(file_before, waiting_before);
   file_ = std::move(file_before);
-  file_waiting_ = std::move(waiting_before);
+  file_rebuilt_ = std::exchange(file_waiting_, std::move(waiting_before));
   return result;
 }
 
 void Applier::Reloaded(config::Resources file, SnapshotPtr built) {
   file_ = std::move(file);
   in_file_ = NamesIn(file_);
-  std::erase_if(file_waiting_, [&](const Name& name) { return !in_file_.contains(name); });
+  file_waiting_ = std::exchange(file_rebuilt_, {});
   if (built != built_) {
     built_ = std::move(built);
     ++sequence_;
@@ -201,8 +207,10 @@ void Applier::Apply(Update update) {
     for (const auto& [name, change] : pending_[index]) {
       if (change.value.has_value() && !held_[index].contains(name)) drop(name);
     }
+    std::erase_if(refused_[index], [&](const auto& entry) { return !here.contains(entry.first); });
   }
-  for (const Refusal& refusal : update.refused) refused_[index][refusal.name] = refusal;
+  refused_[index].erase("");  // of the message before
+  for (const Refusal& refusal : update.refused) NoteRefused(update.type, refusal);
   for (Upsert& upsert : update.upserts) Enqueue(update.type, std::move(upsert), update.id);
   for (const std::string& name : update.removed) EnqueueRemoval(update.type, name, update.id);
   WorkLater();
@@ -219,7 +227,7 @@ std::optional<Refusal> Applier::Check(Type type, Upsert& upsert) const {
   if (hooks_.is_suspect(type, upsert.name, upsert.bytes)) {
     return refuse(
         "is in quarantine: this gateway died each time that it loaded it; push a changed one, or "
-        "delete the quarantine file in the gateway's state_folder");
+        "delete the file \"suspects\" in the gateway's state_folder and restart it");
   }
   if (upsert.message == nullptr) upsert.message = Parse(type, upsert.bytes);
   if (upsert.message == nullptr) return refuse("cannot be read as a message of its type");
@@ -235,7 +243,7 @@ void Applier::Enqueue(Type type, Upsert upsert, uint64_t update) {
   const size_t index = IndexOf(type);
   if (std::optional<Refusal> refusal = Check(type, upsert)) {
     if (update != 0) tickets_.at(update).refusals.push_back(*refusal);
-    refused_[index][upsert.name] = *std::move(refusal);
+    NoteRefused(type, *std::move(refusal));
     return;
   }
   const auto held = held_[index].find(upsert.name);
@@ -244,8 +252,7 @@ void Applier::Enqueue(Type type, Upsert upsert, uint64_t update) {
     unsaved_ |= held->second.version != upsert.version;
     held->second.version = std::move(upsert.version);
     if (const auto at = pending_[index].find(upsert.name); at != pending_[index].end()) {
-      Close(at->second.update, sequence_);
-      pending_[index].erase(at);
+      DropPending(type, at);
     }
     refused_[index].erase(upsert.name);
     return;
@@ -269,9 +276,23 @@ void Applier::EnqueueRemoval(Type type, const std::string& name, uint64_t update
     change.update = update;
     SetPending(type, name, std::move(change));
   } else if (at != pending_[index].end()) {
-    Close(at->second.update, sequence_);
-    pending_[index].erase(at);
+    DropPending(type, at);
   }
+}
+
+void Applier::DropPending(Type type, Changes::iterator at) {
+  Close(at->second.update, sequence_);
+  decided_.emplace(type, at->first);
+  pending_[IndexOf(type)].erase(at);
+}
+
+// A control plane that invents names without end does not fill the memory.
+void Applier::NoteRefused(Type type, Refusal refusal) {
+  auto& refused = refused_[IndexOf(type)];
+  if (refused.size() >= kMaxRefused && !refused.contains(refusal.name)) return;
+  if (refusal.errors.size() > kMaxErrors) refusal.errors.resize(kMaxErrors);
+  std::string name = refusal.name;
+  refused.insert_or_assign(std::move(name), std::move(refusal));
 }
 
 void Applier::SetPending(Type type, const std::string& name, Change change) {
@@ -305,7 +326,7 @@ void Applier::OnServed(uint64_t sequence) {
 }
 
 void Applier::OnAbsent(Type type, const std::vector<std::string>& names) {
-  if (names.empty()) told_[IndexOf(type)] = true;
+  told_[IndexOf(type)] = true;
   if (type == Type::kEndpoints) {
     for (auto& [name, change] : pending_[IndexOf(Type::kCluster)]) {
       if (names.empty() || std::ranges::count(names, name) > 0) change.deadline = loop_.Now();
@@ -410,9 +431,9 @@ Applier::Status Applier::status() const {
       }
     }
   }
-  for (const auto& [type, name] : file_waiting_) {
-    Refusal refusal = RefusalOf(name, "", "waits for what it refers to (in this gateway's file)");
-    status.waiting.emplace_back(type, std::move(refusal));
+  for (const auto& [name, why] : file_waiting_) {
+    Refusal refusal = RefusalOf(name.second, "", fmt::format("in this gateway's file: {}", why));
+    status.waiting.emplace_back(name.first, std::move(refusal));
   }
   status.updates = updates_;
   status.builds = builds_;

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -394,7 +395,9 @@ class PushedConfig(GatehouseTest):
     # --- Connections ---
 
     def test_websockets_live_through_updates(self):
-        sockets_wanted, updates = (10_000, 1000) if WHOLE else (300, 60)
+        # Two descriptors each, in the gateway and here.
+        limit = (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500) // 2
+        sockets_wanted, updates = (min(10_000, limit), 1000) if WHOLE else (300, 60)
         plane = self.plane()
         gateway = self.start(plane)
         stream = plane.stream()
