@@ -37,6 +37,7 @@ namespace gatehouse::control {
 namespace {
 
 constexpr auto kStopPatience = std::chrono::seconds(5);
+constexpr auto kLongestStop = std::chrono::seconds(10);
 // How often other control planes hear of our gateways, at most.
 constexpr auto kStatusInterval = std::chrono::seconds(1);
 constexpr size_t kInstanceBytes = 4;
@@ -149,6 +150,36 @@ class StatusPublisher {
   std::thread thread_;
 };
 
+// Ends the process when it takes too long to stop: a client of the API that sends its body byte by
+// byte, a check of many groups. Nothing is lost by that, stores are whole at any moment.
+class StopDeadline {
+ public:
+  StopDeadline() : thread_([this] { Run(); }) {}
+  ~StopDeadline() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopped_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+  StopDeadline(const StopDeadline&) = delete;
+  StopDeadline& operator=(const StopDeadline&) = delete;
+
+ private:
+  void Run() {
+    std::unique_lock lock(mutex_);
+    if (wake_.wait_for(lock, kLongestStop, [this] { return stopped_; })) return;
+    Say("stopped, without an end of what was under way");
+    _exit(kExitFine);
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopped_ = false;
+  std::thread thread_;
+};
+
 XdsServerOptions XdsOptionsOf(const ServeOptions& options) {
   XdsServerOptions xds;
   xds.address = options.listen;
@@ -233,11 +264,13 @@ int Serve(const ServeOptions& options) {
 
   int received = 0;
   sigwait(&signals, &received);
+  const StopDeadline deadline;
   api.SetReady(false);
   publisher.reset();
+  // First, so that gateways go to another one.
+  (*xds)->Stop(kStopPatience);
   if (directory != nullptr) directory->Stop();
   (*rest)->Stop();
-  (*xds)->Stop(kStopPatience);
   store->reset();
   Say("stopped");
   return kExitFine;

@@ -306,6 +306,29 @@ class Survives(ControlPlaneTest):
                 last = port - 1
         self.assertEqual(control.stop(), 0)
 
+    def test_a_client_that_never_ends_does_not_keep_it_from_stopping(self):
+        control = self.control("--state", self.folder())
+        slow = socket.create_connection(("127.0.0.1", control.rest_port))
+        self.addCleanup(slow.close)
+        slow.sendall(
+            b"POST /v1/resources HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 99999\r\n\r\n"
+        )
+        self.assertIn(b"100 Continue", slow.recv(4096))
+        stopped = threading.Event()
+
+        def send():
+            while not stopped.wait(0.5):
+                try:
+                    slow.sendall(b"x")
+                except OSError:
+                    return
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        self.addCleanup(sender.join)
+        self.addCleanup(stopped.set)
+        self.assertEqual(control.stop(), 0)
+
     def test_a_full_disk_refuses_and_loses_nothing(self):
         control = self.control("--state", self.folder())
         control.apply(clusters("a"))
