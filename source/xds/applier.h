@@ -195,17 +195,20 @@ class Applier {
   [[nodiscard]] bool LacksEndpoints(const std::string& name, const Change& change) const;
   [[nodiscard]] bool IsChanging(const Name& name) const;
   [[nodiscard]] bool AnyMayTry() const;
-  [[nodiscard]] bool NeedsEndpoints(const std::string& cluster) const;
-  void KeepEndpoints();
   void Insert(Type type, const std::string& name, Change& change);
   void Revert(Type type, const std::string& name, Change& change);
   template <typename Visitor>  // (type, name, change)
   void ForEachInBuild(Visitor&& visit);
   void TellTrying();
   [[nodiscard]] config::BuildResult BuildHeld();
-  [[nodiscard]] config::BuildResult BuildFile(const config::Resources& before,
-                                              const FileWaiting& waited);
   [[nodiscard]] config::BuildResult BuildUntilFine();
+  void LetWait(Change& change);
+  void HoldBack(const std::vector<config::Rejection>& rejections, std::string_view text);
+  [[nodiscard]] bool PublishBuilt(const SnapshotPtr& built);
+  void Accept(uint64_t sequence);
+  [[nodiscard]] config::Resources ResourcesNow() const;
+
+  // applier_settle.cc: from a build that failed to one that does not.
   [[nodiscard]] bool Settle(const std::vector<config::Rejection>& rejections);
   [[nodiscard]] bool SettleOne(Type type, const config::Rejection& rejection);
   [[nodiscard]] bool RestoreMissing(const Name& of, const std::set<Name>& missing);
@@ -213,11 +216,10 @@ class Applier {
   void FindCulprits();
   void AddWhatBuilds(const std::vector<Name>& names, int* builds_left);
   void Block(const std::vector<Name>& names, const std::vector<config::Rejection>& rejections);
-  void LetWait(Change& change);
-  void HoldBack(const std::vector<config::Rejection>& rejections, std::string_view text);
-  [[nodiscard]] bool PublishBuilt(const SnapshotPtr& built);
-  void Accept(uint64_t sequence);
-  [[nodiscard]] config::Resources ResourcesNow() const;
+  [[nodiscard]] bool NeedsEndpoints(const std::string& cluster) const;
+  void KeepEndpoints();
+  [[nodiscard]] config::BuildResult BuildFile(const config::Resources& before,
+                                              const FileWaiting& waited);
 
   net::Loop& loop_;
   Hooks hooks_;
@@ -247,5 +249,18 @@ class Applier {
   bool started_ = false;
   bool unsaved_ = false;
 };
+
+template <typename Visitor>
+void Applier::ForEachInBuild(Visitor&& visit) {
+  for (const Type type : kAllTypes) {
+    Changes& changes = pending_[static_cast<size_t>(type)];
+    for (auto at = changes.begin(); at != changes.end();) {
+      // The visitor may drop it.
+      const auto next = std::next(at);
+      if (at->second.in_build) visit(type, at->first, at->second);
+      at = next;
+    }
+  }
+}
 
 }  // namespace gatehouse::xds

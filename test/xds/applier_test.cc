@@ -10,6 +10,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include <fmt/format.h>
 
 #include "api/gatehouse/v1/bootstrap.pb.h"
 #include "source/base/status.h"
