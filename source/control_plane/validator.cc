@@ -217,6 +217,8 @@ absl::Status Validator::Start() {
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, pair[1], STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, pair[1], STDOUT_FILENO);
+  // Libraries do not close all of theirs: connections of the API would stay open in the child.
+  posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
   // A process group of its own: Ctrl-C at a terminal is for us. Signals that main blocks are not
   // blocked there.
   posix_spawnattr_t attributes;

@@ -2,7 +2,8 @@
 """Stands for `gatehouse validate --serve` in tests, without a gateway.
 
 Speaks api/gatehouse/v1/validation.proto by hand. A resource named `bad...` is refused, `warn...` is warned of, and
-`crash...` ends the process by SIGKILL; `slow...` is never answered. Says on stderr what it was asked.
+`crash...` ends the process by SIGKILL; `slow...` is never answered; `file17` is refused when file descriptor 17 is open.
+Says on stderr what it was asked.
 """
 
 import os
@@ -63,6 +64,8 @@ def answer(request):
             os.kill(os.getpid(), signal.SIGKILL)
         if name.startswith(b"slow"):
             signal.pause()
+        if name.startswith(b"file") and os.path.exists(f"/proc/self/fd/{name[4:].decode()}"):
+            reply += part(1, rejection(kind, name, b"this file is open"))
         if name.startswith(b"bad"):
             reply += part(1, rejection(kind, name, b"this name is bad"))
         if name.startswith(b"warn"):

@@ -1,9 +1,12 @@
 #include "source/control_plane/validator.h"
 
+#include <unistd.h>
+
 #include <chrono>
 #include <memory>
 #include <string>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -65,6 +68,13 @@ TEST_F(ValidatorTest, ASetThatCrashesTheCheckIsRefusedAndTheNextIsChecked) {
   ASSERT_TRUE(found.ok());
   EXPECT_THAT(found->ToString(), HasSubstr("own check crashed on it (was killed by signal 9)"));
   EXPECT_TRUE(validator_.Check(*Set({Cluster("a")}))->ok());
+}
+
+TEST_F(ValidatorTest, HasNoneOfOurFiles) {
+  const int file = dup(STDERR_FILENO);  // not closed by exec
+  const auto found = validator_.Check(*Set({Cluster(fmt::format("file{}", file))}));
+  EXPECT_EQ(found->ToString(), "");
+  close(file);
 }
 
 TEST_F(ValidatorTest, OneThatDoesNotAnswerIsEnded) {
