@@ -11,6 +11,7 @@
 #include "api/gatehouse/v1/bootstrap.pb.h"
 #include "api/gatehouse/v1/options.pb.h"
 #include "api/gatehouse/v1/resource_list.pb.h"
+#include "api/gatehouse/v1/secret.pb.h"
 #include "source/base/json.h"
 #include "source/base/yaml.h"
 #include "source/config/source_map.h"
@@ -27,6 +28,7 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
 constexpr size_t kMaxGroup = 128;
+constexpr std::string_view kRedacted = "[redacted]";  // see config::ToYaml
 
 std::string Serialize(const Message& message) {
   std::string bytes;
@@ -265,6 +267,12 @@ Resources ParseResourceFile(const ResourceFile& file, ErrorList& errors) {
         origin->lines = Outliner().Of(item, message.GetDescriptor());
       }
       resource->origin = std::move(origin);
+      if (type == ResourceType::kSecret &&
+          static_cast<const v1::Secret&>(message).inline_() == kRedacted) {
+        errors.Add(ErrorIn(*resource, "inline",
+                           "this is how `get` shows a value, not the value; write it, or leave the "
+                           "secret out, and it stays as it is"));
+      }
       resources.push_back(std::move(resource));
     }
   }

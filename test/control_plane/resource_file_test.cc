@@ -57,6 +57,11 @@ std::string ErrorsOf(const ResourceFile& file) {
   return errors.ToString();
 }
 
+TEST(ResourceFileTest, AValueThatIsNotShownIsNotPutInThePlaceOfTheSecret) {
+  EXPECT_THAT(ErrorsOf({.name = "s.yaml", .text = "secrets:\n- name: k\n  inline: '[redacted]'\n"}),
+              HasSubstr("s.yaml:3: Secret k: inline: this is how `get` shows a value"));
+}
+
 TEST(ResourceFileTest, TellsWhatBelongsToABootstrap) {
   const std::string errors =
       ErrorsOf({.name = "gw.yaml", .text = "admin: {address: \"127.0.0.1:1\"}\nclusters: []\n"});
