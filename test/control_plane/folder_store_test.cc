@@ -89,6 +89,21 @@ TEST_F(FolderStoreTest, KeepsRevisionsWithTheirOriginsOverARestart) {
   EXPECT_EQ(store->Trouble(), "");
 }
 
+TEST_F(FolderStoreTest, KeepsNamesAndCommentsThatAreNotUtf8) {
+  {
+    const auto store = Open();
+    ResourceSet::All all = Clusters({"a"}, "1");
+    auto resource = std::make_shared<Resource>(*all.begin()->second);
+    resource->origin = std::make_shared<const Origin>(Origin{.file = "caf\xe9.yaml", .line = 7});
+    all.begin()->second = resource;
+    ASSERT_TRUE(store->Commit(0, all, {.author = "api (CN=\xff)", .comment = "\xfe"}).ok());
+  }
+  const auto store = Open();
+  EXPECT_EQ(store->Current()->all().begin()->second->origin->file, "caf\xe9.yaml");
+  EXPECT_EQ(store->History(1)->front().comment, "\xfe");
+  EXPECT_EQ(store->History(1)->front().author, "api (CN=\xff)");
+}
+
 TEST_F(FolderStoreTest, OnlyTheNewestCanBeChanged) {
   const auto store = Open();
   ASSERT_TRUE(store->Commit(0, Clusters({"a"}, "1"), {}).ok());
