@@ -15,9 +15,23 @@ namespace {
 constexpr size_t kMaxRejections = 10'000;
 constexpr int kMaxErrors = 20;
 constexpr size_t kMaxText = 2000;
+constexpr size_t kMaxBytes = size_t{4} << 20;  // of the texts of all errors
 
 std::string Shortened(const std::string& text) {
-  return text.size() <= kMaxText ? text : text.substr(0, kMaxText) + "...";
+  if (text.size() <= kMaxText) return text;
+  size_t end = kMaxText;
+  // Not within a character of UTF-8.
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return text.substr(0, end) + "...";
+}
+
+size_t BytesOf(const ResourceRejection& rejection) {
+  size_t bytes = 0;
+  for (const StatusError& error : rejection.errors) {
+    bytes += sizeof(error) + error.path.size() + error.message.size() + error.suggestion.size() +
+             error.file.size();
+  }
+  return bytes;
 }
 
 ResourceRejection ToRejection(const gatehouse::v1::Rejection& told, ResourceType type,
@@ -43,7 +57,11 @@ ResourceRejection ToRejection(const gatehouse::v1::Rejection& told, ResourceType
 }  // namespace
 
 void XdsStream::Clear(const Key& key) {
-  status_.rejections.erase(key);
+  const auto rejection = status_.rejections.find(key);
+  if (rejection != status_.rejections.end()) {
+    rejection_bytes_ -= BytesOf(rejection->second);
+    status_.rejections.erase(rejection);
+  }
   status_.versions.erase(key);
   refused_by_.erase(key);
 }
@@ -112,11 +130,16 @@ size_t XdsStream::Refuse(const Sent& sent, const google::rpc::Status& error, Wal
 
 void XdsStream::AddRejection(const Sent& sent, ResourceRejection rejection) {
   Key key(rejection.type, rejection.name);
-  // Refused twice in a row: it still runs what it ran before the first.
-  if (!status_.rejections.contains(key)) {
+  const auto before = status_.rejections.find(key);
+  if (before == status_.rejections.end()) {
     if (status_.rejections.size() >= kMaxRejections) return;
     status_.versions[key] = VersionBefore(sent, rejection.name);
+  } else {
+    // Refused twice in a row: it still runs what it ran before the first.
+    rejection_bytes_ -= BytesOf(before->second);
   }
+  if (rejection_bytes_ + BytesOf(rejection) > kMaxBytes) rejection.errors.clear();
+  rejection_bytes_ += BytesOf(rejection);
   refused_by_[key] = sent.number;
   status_.rejections[std::move(key)] = std::move(rejection);
 }

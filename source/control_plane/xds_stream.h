@@ -159,6 +159,7 @@ class XdsStream {
   // Revisions that were sent in full, with the last response by then.
   std::deque<std::pair<uint64_t, uint64_t>> sent_revisions_;
   std::map<Key, uint64_t> refused_by_;  // rejections: the number of the response
+  size_t rejection_bytes_ = 0;          // of their texts
   GatewayStatus status_;
 };
 

@@ -166,6 +166,35 @@ TEST_F(XdsRejectionsTest, ForeignGatewaysGiveATextAlone) {
   EXPECT_EQ(gateway_.status().accepted_revision, 3U);
 }
 
+TEST_F(XdsRejectionsTest, AGatewayDoesNotFillOurMemoryWithItsErrors) {
+  gateway_.Gets(two_);
+  const auto response = gateway_.Takes();
+  std::map<std::string, std::pair<std::string, std::string>> errors;
+  const std::string text(5000, 'x');
+  for (int i = 0; i < 3000; ++i) errors[std::to_string(i)] = {text, text};
+  gateway_.Nacks(*response, errors);
+  gateway_.Nacks(*response, errors);
+  size_t bytes = 0;
+  for (const auto& [key, rejection] : gateway_.status().rejections) {
+    for (const auto& error : rejection.errors) bytes += error.path.size() + error.message.size();
+  }
+  EXPECT_EQ(gateway_.status().rejections.size(), 3000U) << "each is named";
+  EXPECT_LT(bytes, size_t{4} << 20);
+  EXPECT_GT(bytes, size_t{3} << 20);
+  gateway_.Acks(*response);
+  EXPECT_THAT(Rejected(), IsEmpty());
+}
+
+TEST_F(XdsRejectionsTest, ALongTextIsCutBetweenCharacters) {
+  gateway_.Gets(two_);
+  std::string text = "x";
+  while (text.size() < 3000) text += "\xc3\xa9";
+  gateway_.Nacks(*gateway_.Takes(), {{"a", {"", text}}});
+  const std::string& kept =
+      gateway_.status().rejections.at(Key(Type::kCluster, "a")).errors[0].message;
+  EXPECT_EQ(kept, text.substr(0, 1999) + "...");
+}
+
 TEST_F(XdsRejectionsTest, ATextAboutOneResourceIsAboutIt) {
   gateway_.Gets(SetOf(2, {{Type::kCluster, "a", "2"}, {Type::kCluster, "b", "1"}}, one_));
   const auto response = gateway_.Takes();
