@@ -87,7 +87,8 @@ void PushedConfig::AddHooks(xds::Applier::Hooks* hooks) {
   hooks->answer = [this](xds::Type type, uint64_t update,
                          const std::vector<xds::Refusal>& refusals) {
     TellRefusals(type, refusals);
-    if (client_ != nullptr) client_->Answer(update, refusals);
+    if (client_ == nullptr) return;  // at the end, when there may be no next turn for this
+    client_->Answer(update, refusals);
     loop_.Post([this] {
       // Also when nothing differs from what was saved: then nothing is saved.
       pushed_ |= client_ != nullptr && applier_->complete() && SaidEverything(client_->state());
@@ -194,7 +195,10 @@ void PushedConfig::OnState() {
   const xds::AdsState& state = client_->state();
   if (state.connected && !connected_) {
     applier_->set_source(fmt::format("control plane {}", state.address));
-    former_clusters_.clear();
+    // One that began to connect before a reload goes on where it began.
+    std::erase_if(former_clusters_, [this](const auto& former) {
+      return former->clusters.front().get() != client_->cluster();
+    });
     told_connected_ = false;
     // One that failed may be about to do so again: it is believed when it says something.
     if (told_failure_.empty()) TellConnected();

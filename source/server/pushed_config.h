@@ -104,7 +104,7 @@ class PushedConfig final : public xds::AdsOwner {
   http::H1HeadScratch scratch_;
   std::unique_ptr<xds::StateStore> store_;
   std::shared_ptr<const config::Snapshot> cluster_;
-  // A stream that runs ends on the one that it began with.
+  // A stream that runs, or is being made, ends on the one that it began with.
   std::vector<std::shared_ptr<const config::Snapshot>> former_clusters_;
   std::unique_ptr<upstream::Upstreams> upstreams_;
   std::unique_ptr<upstream::DnsTracker> dns_;

@@ -90,6 +90,7 @@ void GrpcStream::Connect() {
   arena_.Reset();
   answered_ = false;
   call_.emplace(upstreams_, arena_);
+  call_cluster_ = request_.cluster;
   call_->Start(request_, *this);
 }
 

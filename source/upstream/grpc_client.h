@@ -111,8 +111,11 @@ class GrpcStream final : private GrpcReader {
   // Ends the stream that runs, as a failure however much it said: it said what makes no sense. The
   // next one follows, and there is no OnDisconnected.
   void Drop();
-  // From the next attempt on, after a config change. The old one is not used by new streams.
+  // From the next attempt on, after a config change. The old one has to live as long as it is
+  // cluster().
   void UseCluster(const Cluster& cluster) { request_.cluster = &cluster; }
+  // Of the attempt or stream that runs, or ended last. Null before Start().
+  [[nodiscard]] const Cluster* cluster() const { return call_cluster_; }
 
   [[nodiscard]] bool running() const { return running_; }
   [[nodiscard]] bool connected() const { return connected_; }
@@ -145,6 +148,7 @@ class GrpcStream final : private GrpcReader {
   Arena arena_;  // of one stream at a time
   GrpcRequest request_;
   std::optional<GrpcCall> call_;
+  const Cluster* call_cluster_ = nullptr;
   std::string address_;
   Timer retry_;
   TimePoint connected_at_;

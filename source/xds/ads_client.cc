@@ -57,6 +57,7 @@ class AdsClient::Session final : private upstream::GrpcStreamOwner {
   void Answer(uint64_t id, const std::vector<Refusal>& refusals);
   void Want(const std::map<Type, std::set<std::string>>& only);
   void UseCluster(const upstream::Cluster& cluster) { stream_.UseCluster(cluster); }
+  [[nodiscard]] const upstream::Cluster* cluster() const { return stream_.cluster(); }
   [[nodiscard]] const AdsState& state() const { return state_; }
 
  private:
@@ -323,6 +324,7 @@ void AdsClient::Answer(uint64_t id, const std::vector<Refusal>& refusals) {
 }
 void AdsClient::Want(std::map<Type, std::set<std::string>> only) { session_->Want(only); }
 void AdsClient::UseCluster(const upstream::Cluster& cluster) { session_->UseCluster(cluster); }
+const upstream::Cluster* AdsClient::cluster() const { return session_->cluster(); }
 const AdsState& AdsClient::state() const { return session_->state(); }
 
 }  // namespace gatehouse::xds

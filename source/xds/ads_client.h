@@ -105,8 +105,10 @@ class AdsClient {
   void Answer(uint64_t id, const std::vector<Refusal>& refusals);
   // What is wanted has changed: subscribes and unsubscribes on the stream that runs.
   void Want(std::map<Type, std::set<std::string>> only);
-  // From the next stream on.
+  // From the next attempt to connect on; the one before has to live as long as it is cluster().
   void UseCluster(const upstream::Cluster& cluster);
+  // Of the attempt or stream that runs, or ended last.
+  [[nodiscard]] const upstream::Cluster* cluster() const;
 
   [[nodiscard]] const AdsState& state() const;
 

@@ -1,6 +1,7 @@
 #include "source/xds/applier.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "api/gatehouse/v1/bootstrap.pb.h"
 #include "fmt/format.h"
@@ -345,18 +346,14 @@ void Applier::AnswerReady() {
       ++at;
       continue;
     }
-    std::vector<Refusal> refusals = ticket.refusals;
-    for (const auto& [name, change] : pending_[IndexOf(ticket.type)]) {
-      if (change.update != id || !change.value.has_value()) continue;
-      Refusal refusal = change.why;
-      refusal.name = name;
-      refusal.version = change.value->version;
-      refusal.waiting = true;
-      if (refusal.errors.empty()) {
-        refusal.errors.push_back({"", "the gateway has not got ready for it in time", ""});
-      }
-      refusals.push_back(std::move(refusal));
+    std::optional<std::vector<Refusal>> waiting = WaitingOf(id, ticket.type);
+    // What has not been tried, or is on its way to the workers, is no reason to complain.
+    if (!decided && (!waiting.has_value() || waiting->empty())) {
+      ++at;
+      continue;
     }
+    std::vector<Refusal> refusals = ticket.refusals;
+    std::ranges::move(*waiting, std::back_inserter(refusals));
     ticket.answered = true;
     if (refusals.empty()) type_versions_[IndexOf(ticket.type)] = ticket.version;
     hooks_.answer(ticket.type, id, refusals);
@@ -364,6 +361,20 @@ void Applier::AnswerReady() {
   }
   SaveIfWhole();
   ArmTimer();
+}
+
+// Those of its changes that wait; nothing if one of them has not been tried yet.
+std::optional<std::vector<Refusal>> Applier::WaitingOf(uint64_t update, Type type) const {
+  std::vector<Refusal> waiting;
+  for (const auto& [name, change] : pending_[IndexOf(type)]) {
+    if (change.update != update || !change.value.has_value()) continue;
+    if (!change.waiting) return std::nullopt;
+    Refusal& refusal = waiting.emplace_back(change.why);
+    refusal.name = name;
+    refusal.version = change.value->version;
+    refusal.waiting = true;
+  }
+  return waiting;
 }
 
 // Half of a first config would be worse than the whole one that may be on disk from before.
@@ -391,10 +402,10 @@ void Applier::OnTimer() {
 
 void Applier::ArmTimer() {
   TimePoint next = kNever;
-  for (const auto& [id, ticket] : tickets_) {
-    if (!ticket.answered) next = std::min(next, ticket.deadline);
-  }
   const TimePoint now = loop_.Now();
+  for (const auto& [id, ticket] : tickets_) {
+    if (!ticket.answered && ticket.deadline > now) next = std::min(next, ticket.deadline);
+  }
   for (const auto& [name, change] : pending_[IndexOf(Type::kCluster)]) {
     if (change.deadline > now) next = std::min(next, change.deadline);
   }

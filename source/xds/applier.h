@@ -63,7 +63,7 @@ class Applier {
     std::function<config::BuildResult(const config::Resources&, const SnapshotPtr& previous)> build;
     // To be served. OnServed(sequence) follows, for this one or for a later one.
     std::function<PublishResult(const SnapshotPtr&, uint64_t sequence)> publish;
-    // The workers have not all taken over what was published before: pushes are folded meanwhile.
+    // What was published before is not served by all workers: pushes are folded until OnServed().
     std::function<bool()> busy;
     std::function<void(Type, uint64_t update, const std::vector<Refusal>&)> answer;
     std::function<void(SavedConfig)> save;                    // accepted, and served
@@ -182,6 +182,7 @@ class Applier {
   [[nodiscard]] std::optional<Refusal> Check(Type type, Upsert& upsert) const;
   [[nodiscard]] bool IsHeld(const Name& name) const;
   void AnswerReady();
+  [[nodiscard]] std::optional<std::vector<Refusal>> WaitingOf(uint64_t update, Type type) const;
   void SaveIfWhole();
   [[nodiscard]] bool AllTold() const;
   void OnTimer();

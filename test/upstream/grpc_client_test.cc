@@ -498,14 +498,18 @@ TEST_F(GrpcStreamTest, GoesToAnotherCluster) {
   const auto elsewhere = Make(SpecOf(other.port(), "elsewhere"));
   TestStream stream(*upstreams_, backoff_, random_);
   stream->Start(Request());
-  H2Origin::Request& first = Arrived();
+  // While it connects: this attempt goes on where it began, and so needs its cluster.
+  const Cluster* before = stream->cluster();
   stream->UseCluster(*elsewhere);
+  H2Origin::Request& first = Arrived();
+  EXPECT_EQ(stream->cluster(), before);
   Settle();
   EXPECT_FALSE(first.broken());
   Fail(first);
   SkipWait(stream);
   ASSERT_TRUE(Until([&] { return other.requests() == 1; }));
   EXPECT_EQ(other.request(0).head().authority, "elsewhere");
+  EXPECT_EQ(stream->cluster(), elsewhere.get());
   stream.Destroy();
 }
 

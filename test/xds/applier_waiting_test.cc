@@ -193,6 +193,23 @@ TEST_F(ApplierTest, AMistakeInWhatWaitsInTheFileIsToldWhenItIsReadAgain) {
   EXPECT_THAT(applier->status().waiting, IsEmpty());
 }
 
+TEST_F(ApplierTest, WorkersThatTakeTheirTimeAreNoReasonToRefuse) {
+  Start();
+  const uint64_t first = Push(Type::kCluster, kUsers);
+  Turn();
+  busy = true;
+  const uint64_t second = Push(Type::kRouteTable, kMain);
+  clock.Advance(seconds(6));
+  Turn();
+  EXPECT_EQ(AnswerOf(first), nullptr) << "nobody runs on it yet";
+  EXPECT_EQ(AnswerOf(second), nullptr) << "nobody has tried it yet";
+  busy = false;
+  Settle();
+  EXPECT_TRUE(Acked(first));
+  EXPECT_TRUE(Acked(second));
+  EXPECT_EQ(answers.size(), 2U) << "each once";
+}
+
 TEST_F(ApplierTest, WhatWasRefusedAndIsNotThereAnyMoreIsForgotten) {
   Start();
   Update update{.id = ++last_id, .type = Type::kCluster};
