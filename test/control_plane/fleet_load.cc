@@ -4,9 +4,9 @@
 //
 //   fleet_load --address 127.0.0.1:18000 --gateways 1000 --server-pid 4711
 //     Connects; prints one line of JSON when all gateways have all six types, then one for each
-//     further revision (as the server numbers them), when the last gateway has it. "since_marker_ms"
-//     is counted from a line on standard input: write one when the change is made. Ends with
-//     standard input.
+//     further revision (as the server numbers them), when the last gateway has it.
+//     "since_marker_ms" is counted from a line on standard input: write one when the change is
+//     made. Ends with standard input.
 //   fleet_load --serve --clusters 2000 --tables 100 --routes 100 --gateways 1000 --revisions 20
 //     Its own server and resources in a child process: changes one cluster in each revision.
 //
