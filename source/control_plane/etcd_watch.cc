@@ -1,6 +1,7 @@
 // The threads of an EtcdStore: what others commit, what others tell of their gateways, whether
 // etcd is there, the copy for a start without it, and removing what nobody has.
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include <fmt/format.h>
@@ -20,6 +21,7 @@ constexpr size_t kRemovedAtOnce = 100;
 constexpr size_t kKeysAtOnce = 5'000;
 constexpr std::string_view kCopy = "/etcd_copy";
 constexpr size_t kDigestBytes = 32;
+constexpr size_t kMaxStatus = size_t{1} << 20;
 
 }  // namespace
 
@@ -170,10 +172,15 @@ void EtcdStore::RunHeartbeat() {
 }
 
 void EtcdStore::PublishStatus(const Fleet& fleet) {
-  std::string status = Pack(EncodeStatus(fleet).SerializeAsString());
+  std::string status;
+  // Fewer details, when all of them are more than etcd takes.
+  for (const size_t refusals : {SIZE_MAX, size_t{10}, size_t{1}}) {
+    status = Pack(EncodeStatus(fleet, refusals).SerializeAsString());
+    if (status.size() <= kMaxStatus) break;
+  }
   {
     const std::lock_guard lock(mutex_);
-    status_changed_ = status != status_;
+    if (status != status_) status_changed_ = true;
     status_ = std::move(status);
   }
   changed_.notify_all();

@@ -98,7 +98,7 @@ int64_t Millis(WallTime time) {
 }
 WallTime FromMillis(int64_t millis) { return WallTime(std::chrono::milliseconds(millis)); }
 
-void EncodeGateway(const GatewayStatus& from, stored::v1::Gateway* to) {
+void EncodeGateway(const GatewayStatus& from, size_t refusals, stored::v1::Gateway* to) {
   to->set_node(from.node);
   to->set_group(from.group);
   to->set_address(from.address);
@@ -119,6 +119,7 @@ void EncodeGateway(const GatewayStatus& from, stored::v1::Gateway* to) {
     type->set_text(counts.text);
   }
   for (const auto& [key, rejection] : from.rejections) {
+    if (static_cast<size_t>(to->refusals_size()) == refusals) break;
     auto* refusal = to->add_refusals();
     refusal->set_type(std::string(TypeName(rejection.type)));
     refusal->set_name(rejection.name);
@@ -135,6 +136,7 @@ void EncodeGateway(const GatewayStatus& from, stored::v1::Gateway* to) {
     }
   }
   for (const auto& [key, version] : from.versions) {
+    if (static_cast<size_t>(to->running_size()) == refusals) break;
     auto* running = to->add_running();
     running->set_type(std::string(TypeName(key.first)));
     running->set_name(key.second);
@@ -277,10 +279,12 @@ RevisionNote NoteOf(const stored::v1::Revision& revision) {
           .overruled_directory = revision.overruled_directory()};
 }
 
-stored::v1::InstanceStatus EncodeStatus(const Fleet& fleet) {
+stored::v1::InstanceStatus EncodeStatus(const Fleet& fleet, size_t refusals) {
   stored::v1::InstanceStatus status;
   status.set_instance(fleet.instance());
-  for (const GatewayStatus& gateway : fleet.Own()) EncodeGateway(gateway, status.add_gateways());
+  for (const GatewayStatus& gateway : fleet.Own()) {
+    EncodeGateway(gateway, refusals, status.add_gateways());
+  }
   return status;
 }
 

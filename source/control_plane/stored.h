@@ -6,6 +6,7 @@
 //   for (const auto& [digest, blob] : encoded.blobs) Keep(digest, blob);
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <map>
 #include <optional>
@@ -46,7 +47,8 @@ using Fetch = std::function<absl::StatusOr<std::string>(const std::string& diges
                                                       const Fetch& fetch);
 [[nodiscard]] RevisionNote NoteOf(const stored::v1::Revision& revision);
 
-[[nodiscard]] stored::v1::InstanceStatus EncodeStatus(const Fleet& fleet);
+// `refusals`: of each gateway, at most so many.
+[[nodiscard]] stored::v1::InstanceStatus EncodeStatus(const Fleet& fleet, size_t refusals);
 [[nodiscard]] std::vector<GatewayStatus> DecodeStatus(const stored::v1::InstanceStatus& status);
 
 }  // namespace gatehouse::control
