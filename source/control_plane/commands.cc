@@ -10,12 +10,15 @@
 #include <fmt/format.h>
 
 #include "source/base/json.h"
+#include "source/base/printable.h"
 #include "source/base/status.h"
 #include "source/config/config_error.h"
 #include "source/control_plane/durable_file.h"
 
 namespace gatehouse::control {
 namespace {
+
+constexpr size_t kMaxFileBytes = size_t{64} << 20;  // the server takes no more
 
 using Table = std::vector<std::vector<std::string>>;
 
@@ -28,6 +31,9 @@ std::string TextOf(const Node& node, std::string_view key) {
   const Node* member = node.Find(key);
   return member == nullptr ? "" : std::string(member->text());
 }
+
+// For the terminal: gateways choose names and messages, and other users comments.
+std::string ShownOf(const Node& node, std::string_view key) { return Printable(TextOf(node, key)); }
 
 std::span<const Node> ItemsOf(const Node& node, std::string_view key) {
   const Node* member = node.Find(key);
@@ -49,14 +55,18 @@ std::string ErrorText(const Node& node) {
   error.message = TextOf(node, "message");
   error.suggestion = TextOf(node, "suggestion");
   const std::string place = PlaceOf(node);
-  return place.empty() ? error.ToString() : fmt::format("{}: {}", place, error.ToString());
+  return Printable(place.empty() ? error.ToString()
+                                 : fmt::format("{}: {}", place, error.ToString()));
 }
 
-void PrintTable(const Table& table) {
+void PrintTable(Table table) {
   std::vector<size_t> widths;
-  for (const auto& row : table) {
+  for (auto& row : table) {
     widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    for (size_t i = 0; i < row.size(); ++i) {
+      row[i] = Printable(row[i]);
+      widths[i] = std::max(widths[i], row[i].size());
+    }
   }
   for (const auto& row : table) {
     std::string line;
@@ -80,7 +90,7 @@ int Refused(const RestAnswer& answer) {
   for (const Node& error : ItemsOf(root, "errors")) {
     fmt::print(stderr, "{}\n", ErrorText(error));
   }
-  return Fail(code, TextOf(root, "detail"));
+  return Fail(code, ShownOf(root, "detail"));
 }
 
 // The answer's document, or the exit code.
@@ -106,7 +116,7 @@ std::optional<std::vector<ResourceFile>> ReadFiles(const std::vector<std::string
   std::vector<ResourceFile> files;
   bool good = true;
   for (const std::string& path : paths) {
-    absl::StatusOr<std::string> text = ReadWhole(path == "-" ? "/dev/stdin" : path);
+    absl::StatusOr<std::string> text = ReadWhole(path == "-" ? "/dev/stdin" : path, kMaxFileBytes);
     if (text.ok()) {
       files.push_back({.name = path == "-" ? "stdin" : path, .text = *std::move(text)});
     } else {
@@ -156,17 +166,17 @@ int Report(const Outcome& outcome) {
 
 void PrintRejections(const Node& gateway) {
   for (const Node& rejection : ItemsOf(gateway, "rejections")) {
-    const std::string running = TextOf(rejection, "running");
-    fmt::print("\n{}: {} {} {} {}\n", TextOf(gateway, "node"),
+    const std::string running = ShownOf(rejection, "running");
+    fmt::print("\n{}: {} {} {} {}\n", ShownOf(gateway, "node"),
                IsTrue(rejection, "waiting") ? "waits with" : "has refused",
-               TextOf(rejection, "type"), TextOf(rejection, "name"),
+               ShownOf(rejection, "type"), ShownOf(rejection, "name"),
                running.empty() ? "and has none" : fmt::format("and runs version {}", running));
     for (const Node& error : ItemsOf(rejection, "errors")) {
       fmt::print("  {}\n", ErrorText(error));
     }
   }
   for (const Node& warning : ItemsOf(gateway, "warnings")) {
-    fmt::print("\n{}: {}\n", TextOf(gateway, "node"), warning.text());
+    fmt::print("\n{}: {}\n", ShownOf(gateway, "node"), Printable(warning.text()));
   }
 }
 
@@ -251,7 +261,7 @@ int Status(const CommandOptions& options) {
     return kExitFine;
   }
   fmt::print("revision {}, {} resources\n", TextOf(root, "revision"), TextOf(root, "resources"));
-  if (const std::string trouble = TextOf(root, "trouble"); !trouble.empty()) {
+  if (const std::string trouble = ShownOf(root, "trouble"); !trouble.empty()) {
     fmt::print("trouble: {}\n", trouble);
   }
   const Node* directory = root.Find("directory");

@@ -101,10 +101,9 @@ DirectoryContent ReadDirectory(const std::string& folder) {
   }
   std::string all;
   for (const Found& found : listing.files) {
-    absl::StatusOr<std::string> text = ReadWhole(folder + "/" + found.name);
-    if (!text.ok() || text->size() > kMaxFileBytes) {
-      content.errors.Add(
-          ErrorOf(found.name, text.ok() ? "is larger than 64 MiB" : MessageOf(text.status())));
+    absl::StatusOr<std::string> text = ReadRegularFile(folder + "/" + found.name, kMaxFileBytes);
+    if (!text.ok()) {
+      content.errors.Add(ErrorOf(found.name, MessageOf(text.status())));
       all.append(fmt::format("{}:unreadable:", found.name));
       continue;
     }

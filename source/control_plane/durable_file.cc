@@ -36,6 +36,27 @@ absl::Status WriteAndSync(int fd, const std::string& path, std::string_view cont
   return absl::OkStatus();
 }
 
+absl::StatusOr<int> OpenToRead(const std::string& path, int flags) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | flags);
+  if (fd < 0 && errno == ENOENT) return NotFound(fmt::format("there is no {}", path));
+  if (fd < 0) return Failed("open", path, errno);
+  return fd;
+}
+
+absl::StatusOr<std::string> ReadAll(int fd, const std::string& path, size_t max_bytes) {
+  std::string content;
+  while (content.size() <= max_bytes) {
+    const size_t size = content.size();
+    content.resize(size + kChunk);
+    const ssize_t got = read(fd, content.data() + size, kChunk);
+    const int error = errno;
+    content.resize(size + static_cast<size_t>(got > 0 ? got : 0));
+    if (got < 0 && error != EINTR) return Failed("read", path, error);
+    if (got == 0) return content;
+  }
+  return Unavailable(fmt::format("{} is larger than {} MiB", path, max_bytes >> 20));
+}
+
 }  // namespace
 
 absl::Status WriteBeside(const std::string& path, std::string_view content, bool sync) {
@@ -82,23 +103,30 @@ absl::Status MakeFolder(const std::string& path) {
   return Failed("make the folder", path, errno);
 }
 
-absl::StatusOr<std::string> ReadWhole(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0 && errno == ENOENT) return NotFound(fmt::format("there is no {}", path));
-  if (fd < 0) return Failed("open", path, errno);
-  std::string content;
-  while (true) {
-    const size_t size = content.size();
-    content.resize(size + kChunk);
-    const ssize_t got = read(fd, content.data() + size, kChunk);
-    const int error = errno;
-    content.resize(size + static_cast<size_t>(got > 0 ? got : 0));
-    if (got < 0 && error == EINTR) continue;
-    if (got > 0) continue;
-    close(fd);
-    if (got < 0) return Failed("read", path, error);
-    return content;
+absl::StatusOr<std::string> ReadWhole(const std::string& path, size_t max_bytes) {
+  const absl::StatusOr<int> fd = OpenToRead(path, 0);
+  if (!fd.ok()) return fd.status();
+  absl::StatusOr<std::string> content = ReadAll(*fd, path, max_bytes);
+  close(*fd);
+  return content;
+}
+
+absl::StatusOr<std::string> ReadRegularFile(const std::string& path, size_t max_bytes) {
+  const absl::StatusOr<int> fd = OpenToRead(path, O_NONBLOCK);
+  if (!fd.ok()) return fd.status();
+  struct stat status{};
+  absl::StatusOr<std::string> content;
+  if (fstat(*fd, &status) != 0) {
+    content = Failed("read", path, errno);
+  } else if (S_ISDIR(status.st_mode)) {
+    content = Failed("read", path, EISDIR);
+  } else if (!S_ISREG(status.st_mode)) {
+    content = Unavailable(fmt::format("cannot read {}: it is not a regular file", path));
+  } else {
+    content = ReadAll(*fd, path, max_bytes);
   }
+  close(*fd);
+  return content;
 }
 
 absl::StatusOr<std::vector<std::string>> ListFolder(const std::string& path) {

@@ -5,6 +5,8 @@
 //   absl::Status written = WriteDurably("/state/current", "12\n");
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,7 +30,12 @@ inline constexpr std::string_view kTemporaryPrefix = ".new-";
 
 [[nodiscard]] absl::Status MakeFolder(const std::string& path);
 // NOT_FOUND when there is none.
-[[nodiscard]] absl::StatusOr<std::string> ReadWhole(const std::string& path);
+[[nodiscard]] absl::StatusOr<std::string> ReadWhole(const std::string& path,
+                                                    size_t max_bytes = SIZE_MAX);
+// The same of a regular file alone: a pipe or a device that somebody put there is an error at once,
+// instead of a wait for what never comes.
+[[nodiscard]] absl::StatusOr<std::string> ReadRegularFile(const std::string& path,
+                                                          size_t max_bytes);
 // Names in a folder, without "." and "..".
 [[nodiscard]] absl::StatusOr<std::vector<std::string>> ListFolder(const std::string& path);
 

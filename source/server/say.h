@@ -8,7 +8,6 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
 #include <string_view>
 
 namespace gatehouse::server {
@@ -17,9 +16,6 @@ namespace gatehouse::server {
 // to write lines of their own or to speak to a terminal.
 void Say(std::string_view line);
 void Tell(std::string_view text);
-
-// Control characters and bytes that are no UTF-8 as \n, \t or \x1b.
-[[nodiscard]] std::string Printable(std::string_view text);
 
 // Writes until it is all out or the other end takes nothing for a tenth of a second. Returns how
 // much is out.

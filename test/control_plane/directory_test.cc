@@ -1,5 +1,6 @@
 #include "source/control_plane/directory.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <condition_variable>
@@ -110,6 +111,15 @@ TEST_F(DirectoryTest, AnyErrorAnywhereChangesNothing) {
   source_->Read();
   EXPECT_EQ(Names(), (std::vector<std::string>{"a", "b"}));
   EXPECT_TRUE(source_->Problems().ok());
+}
+
+TEST_F(DirectoryTest, WhatIsNoFileIsToldInsteadOfWaitedFor) {
+  Write("a.yaml", Cluster("a"));
+  ASSERT_EQ(mkfifo((folder_ + "/pipe.yaml").c_str(), 0600), 0);
+  fs::create_symlink("/dev/zero", folder_ + "/zero.yaml");
+  source_->Read();
+  EXPECT_THAT(source_->Problems().ToString(), HasSubstr("pipe.yaml: it is not a regular file"));
+  EXPECT_THAT(source_->Problems().ToString(), HasSubstr("zero.yaml: it is not a regular file"));
 }
 
 TEST_F(DirectoryTest, SeesWritesRenamesSwappedLinksAndNewFolders) {
