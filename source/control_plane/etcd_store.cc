@@ -246,14 +246,15 @@ absl::Status EtcdStore::TryCommit(const Encoded& encoded, const std::string& wor
   if (done.ok() && done->succeeded()) return absl::OkStatus();
   // It was refused, or nobody knows whether it was done: `current` tells.
   const absl::StatusOr<Head> now = ReadHead();
-  if (!now.ok()) {
+  if (now.ok() && now->value == word) return absl::OkStatus();
+  *again = now.ok() && now->mod == head.mod;
+  // etcd may still do what it did not answer in time.
+  if (!now.ok() || (*again && absl::IsUnavailable(done.status()))) {
     return Unavailable(
-        fmt::format("{}; it is not known whether the change was made, look again "
+        fmt::format("{}; it is not known whether the change is made, look again "
                     "with `gatehouse-control history`",
-                    MessageOf(now.status())));
+                    MessageOf(now.ok() ? done.status() : now.status())));
   }
-  if (now->value == word) return absl::OkStatus();
-  *again = now->mod == head.mod;
   if (*again && !done.ok()) return done.status();
   return MakeStatus(absl::StatusCode::kAborted, "another control plane has made a change");
 }

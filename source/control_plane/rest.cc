@@ -27,7 +27,8 @@ namespace gatehouse::control {
 namespace {
 
 constexpr size_t kMaxBody = size_t{64} << 20;
-constexpr size_t kThreads = 16;
+// Changes wait for each other and may be checked for long; /live is answered all the same.
+constexpr size_t kThreads = 64;
 constexpr size_t kMaxName = 256;
 constexpr int kPatienceSeconds = 30;
 
