@@ -21,16 +21,11 @@ absl::Status BelongsToDirectory(const Resource& resource) {
                                 resource.name, PlaceOf(resource)));
 }
 
-bool SameOrigin(const Origin& a, const Origin& b) {
-  return a.file == b.file && a.line == b.line && a.from_directory == b.from_directory &&
-         a.lines == b.lines;
-}
-
 // Keeps the pointers of what did not change, which is what makes sets share.
 void Put(const std::shared_ptr<const Resource>& resource, ResourceSet::All* all) {
   auto& there = (*all)[{resource->group, resource->type, resource->name}];
   if (there != nullptr && there->message == resource->message &&
-      SameOrigin(*there->origin, *resource->origin)) {
+      *there->origin == *resource->origin) {
     return;
   }
   there = resource;
@@ -38,9 +33,9 @@ void Put(const std::shared_ptr<const Resource>& resource, ResourceSet::All* all)
 
 bool SameResources(const ResourceSet::All& a, const ResourceSet::All& b) {
   return std::ranges::equal(a, b, [](const auto& left, const auto& right) {
-    return left.first == right.first && (left.second == right.second ||
-                                         (left.second->message == right.second->message &&
-                                          SameOrigin(*left.second->origin, *right.second->origin)));
+    return left.first == right.first &&
+           (left.second == right.second || (left.second->message == right.second->message &&
+                                            *left.second->origin == *right.second->origin));
   });
 }
 

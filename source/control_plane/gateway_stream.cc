@@ -59,6 +59,7 @@ GatewayStream::~GatewayStream() = default;
 
 void GatewayStream::Start(const absl::Status& refused, StreamEnd end) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  if (ended_) return;  // by Stop(), as soon as it was on the list
   absl::Status status = refused;
   if (status.ok() && !context_.options.client_ca_file.empty() &&
       !call_.auth_context()->IsPeerAuthenticated()) {
@@ -273,8 +274,8 @@ void GatewayStream::OnCancel() {
 }
 
 void GatewayStream::OnDone() {
-  context_.metrics.ends[static_cast<size_t>(end_)].Add();
   context_.fleet.Disconnected(id_);
+  context_.metrics.ends[static_cast<size_t>(end_)].Add();
   context_.done(id_);  // may be the end of this object
 }
 

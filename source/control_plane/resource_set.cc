@@ -34,14 +34,9 @@ std::string_view Parent(std::string_view path) {
   return cut == std::string_view::npos ? std::string_view() : path.substr(0, cut);
 }
 
-bool SameOrigin(const Origin& one, const Origin& other) {
-  return one.file == other.file && one.line == other.line &&
-         one.from_directory == other.from_directory && one.lines == other.lines;
-}
-
 bool SameResource(const Resource& one, const Resource& other) {
   return one.version == other.version && one.message == other.message &&
-         (one.origin == other.origin || SameOrigin(*one.origin, *other.origin));
+         (one.origin == other.origin || *one.origin == *other.origin);
 }
 
 using Types = GroupSet::Types;

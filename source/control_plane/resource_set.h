@@ -50,6 +50,7 @@ struct Origin {
 
   // The line of `path` or of its nearest ancestor that was written.
   [[nodiscard]] int LineOf(std::string_view path) const;
+  bool operator==(const Origin&) const = default;
 };
 
 struct Resource {

@@ -180,6 +180,19 @@ class StopDeadline {
   std::thread thread_;
 };
 
+// Null: nothing is to be checked.
+absl::StatusOr<std::unique_ptr<Validator>> MakeValidator(const ServeOptions& options) {
+  if (!options.validate) return std::unique_ptr<Validator>();
+  const std::optional<std::string> program = FindGatehouse(options.gatehouse);
+  if (!program.has_value()) {
+    return Unavailable(
+        fmt::format("there is no program {} to check resources with; say where the gateway's "
+                    "program is with --gatehouse PATH, or check nothing with --no-validate",
+                    options.gatehouse.empty() ? "gatehouse" : options.gatehouse));
+  }
+  return std::make_unique<Validator>(ValidatorOptions{.program = *program});
+}
+
 XdsServerOptions XdsOptionsOf(const ServeOptions& options) {
   XdsServerOptions xds;
   xds.address = options.listen;
@@ -213,18 +226,8 @@ void BlockSignals(sigset_t* signals) {
 int Serve(const ServeOptions& options) {
   sigset_t signals;
   BlockSignals(&signals);
-  std::unique_ptr<Validator> validator;
-  if (options.validate) {
-    const std::optional<std::string> program = FindGatehouse(options.gatehouse);
-    if (!program.has_value()) {
-      Say(
-          fmt::format("there is no program {} to check resources with; say where the gateway's "
-                      "program is with --gatehouse PATH, or check nothing with --no-validate",
-                      options.gatehouse.empty() ? "gatehouse" : options.gatehouse));
-      return kExitEnvironment;
-    }
-    validator = std::make_unique<Validator>(ValidatorOptions{.program = *program});
-  }
+  absl::StatusOr<std::unique_ptr<Validator>> validator = MakeValidator(options);
+  if (!validator.ok()) return Fail(validator.status());
   if (!options.directory.empty()) {
     struct stat status{};
     if (stat(options.directory.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
@@ -236,7 +239,7 @@ int Serve(const ServeOptions& options) {
   absl::StatusOr<std::unique_ptr<Store>> store = OpenStore(options, fleet);
   if (!store.ok()) return Fail(store.status());
   if (const std::string trouble = (*store)->Trouble(); !trouble.empty()) Say(trouble);
-  Editor editor(**store, validator.get());
+  Editor editor(**store, validator->get());
   std::unique_ptr<DirectorySource> directory;
   if (!options.directory.empty()) {
     directory = std::make_unique<DirectorySource>(

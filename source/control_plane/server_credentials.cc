@@ -11,6 +11,7 @@
 #include "grpcpp/security/tls_certificate_provider.h"
 #include "grpcpp/security/tls_credentials_options.h"
 #include "source/base/status.h"
+#include "source/control_plane/server_address.h"
 
 namespace gatehouse::control {
 
@@ -49,7 +50,9 @@ absl::Status CheckOptions(const XdsServerOptions& options) {
         "the group can be required in client certificates only if there are any: give a client CA, "
         "too");
   }
-  if (options.insecure || IsLoopback(options.address)) return absl::OkStatus();
+  const absl::StatusOr<ServerAddress> address = ParseServerAddress(options.address);
+  if (!address.ok()) return address.status();
+  if (options.insecure || address->is_loopback()) return absl::OkStatus();
   if (!tls) {
     return InvalidArgument(fmt::format(
         "{}: without TLS, whoever reaches this address can read all secrets: give a certificate, "
@@ -67,11 +70,6 @@ absl::Status CheckOptions(const XdsServerOptions& options) {
 }
 
 }  // namespace
-
-bool IsLoopback(std::string_view address) {
-  return address.starts_with("127.") || address.starts_with("localhost:") ||
-         address.starts_with("[::1]:") || address.starts_with("unix:");
-}
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
     const XdsServerOptions& options) {

@@ -18,7 +18,4 @@ namespace gatehouse::control {
 [[nodiscard]] absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeServerCredentials(
     const XdsServerOptions& options);
 
-// "127.0.0.1:18000", "localhost:0", "[::1]:80": reached from this machine alone.
-[[nodiscard]] bool IsLoopback(std::string_view address);
-
 }  // namespace gatehouse::control

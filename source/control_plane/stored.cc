@@ -72,11 +72,7 @@ absl::StatusOr<std::shared_ptr<const Resource>> DecodeResource(const stored::v1:
   origin->line = entry.line();
   origin->from_directory = entry.from_directory();
   origin->lines = *std::move(lines);
-  if (same != nullptr && same->origin->file == origin->file && same->origin->line == origin->line &&
-      same->origin->from_directory == origin->from_directory &&
-      same->origin->lines == origin->lines) {
-    return same;
-  }
+  if (same != nullptr && *same->origin == *origin) return same;
   auto made = std::make_shared<Resource>();
   if (same != nullptr) {
     made->message = same->message;

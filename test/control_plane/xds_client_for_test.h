@@ -5,9 +5,11 @@
 //   auto response = client.Reads();   // nothing: the stream has ended, see Status()
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "api/envoy/service/discovery/v3/discovery.grpc.pb.h"
@@ -16,6 +18,11 @@
 #include "source/control_plane/resource_set.h"
 
 namespace gatehouse::control {
+
+// Asks again until it holds; the test's own time limit ends it.
+inline void Await(const std::function<bool()>& holds) {
+  while (!holds()) std::this_thread::yield();
+}
 
 struct Asks {
   std::string node = {};
