@@ -21,6 +21,8 @@ struct FileRead {
   std::string path;          // absolute, or relative to the folder in which the process runs
   std::string_view purpose;  // "the secret's file"; a literal
   size_t content = 0;        // its ContentHash; 0: it could not be read
+
+  bool operator==(const FileRead&) const = default;
 };
 
 }  // namespace gatehouse::config

@@ -22,6 +22,14 @@ constexpr Duration kSavedWarmUp = std::chrono::milliseconds(100);
 // Idle connections of a listener that left the config.
 constexpr Duration kIdleGrace = std::chrono::seconds(5);
 
+absl::Status NoDescriptorsFor(const std::string& listener) {
+  return Unavailable(
+      fmt::format("listener \"{}\": the sockets of all listeners, one for each worker, would take more "
+                  "than half of the file descriptors that this process may open; raise the limit "
+                  "(ulimit -n, LimitNOFILE) or use fewer listeners",
+                  listener));
+}
+
 }  // namespace
 
 config::BuildEnvironment Server::BuildEnvironmentOf() {
@@ -58,7 +66,8 @@ void Server::Reload(std::string_view why) {
   if (pushed_ != nullptr && loaded.control_plane.configured()) {
     control_plane = BuildControlPlane(loaded);
     config::AddNewErrors(control_plane.errors, &loaded.errors);
-    std::ranges::move(control_plane.files, std::back_inserter(built.files));
+    control_plane_files_ = control_plane.files;
+    std::ranges::copy(control_plane.files, std::back_inserter(built.files));
   }
   WatchFiles(std::move(built.files));
   if (!loaded.errors.ok()) return rejected(loaded.errors.ToString());
@@ -131,6 +140,16 @@ absl::Status Server::OpenListener(const config::Listener& listener,
   return absl::OkStatus();
 }
 
+// A push of very many listeners must not take the descriptors that connections need: they get half.
+size_t Server::RoomForSockets() const {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+  size_t used = 0;
+  for (const auto& [name, sockets] : sockets_) used += sockets.fds.size();
+  const size_t most = limit.rlim_cur / 2;
+  return most > used ? most - used : 0;
+}
+
 // Opens what the snapshot needs and is not there yet. On failure nothing has changed.
 Server::PublishResult Server::OpenSockets(const config::Snapshot& snapshot,
                                           std::map<std::string, Sockets>& sockets,
@@ -138,6 +157,7 @@ Server::PublishResult Server::OpenSockets(const config::Snapshot& snapshot,
   fresh.resize(workers_.size());
   std::vector<int> opened;
   PublishResult result;
+  const size_t room = RoomForSockets();
   for (const auto& listener : snapshot.listeners) {
     auto known = sockets_.find(listener->name);
     if (known != sockets_.end() && known->second.address_text == listener->address_text) {
@@ -145,7 +165,8 @@ Server::PublishResult Server::OpenSockets(const config::Snapshot& snapshot,
       continue;
     }
     Sockets made;
-    absl::Status status = OpenListener(*listener, snapshot, made);
+    absl::Status status = opened.size() < room ? OpenListener(*listener, snapshot, made)
+                                               : NoDescriptorsFor(listener->name);
     opened.insert(opened.end(), made.fds.begin(), made.fds.end());
     if (!status.ok()) {
       result.listeners.emplace_back(listener->name, MessageOf(status));

@@ -15,6 +15,9 @@ namespace {
 
 // A config that has served for so long does not crash the process by being loaded.
 constexpr Duration kProven = std::chrono::seconds(5);
+// Of lines about what a control plane says, which it could make as many of as it likes.
+constexpr uint32_t kMostLines = 200;
+constexpr Duration kLinesInterval = std::chrono::minutes(1);
 
 int64_t Seconds(Duration duration) { return duration.count() / 1'000'000; }
 
@@ -62,6 +65,7 @@ PushedConfig::PushedConfig(const Environment& environment, const Identity& ident
       metrics_(environment.metrics.Acquire<observe::PushedMetrics>({})),
       identity_(identity),
       settings_(settings),
+      lines_(kMostLines, kLinesInterval),
       proven_(Timer::Calls<PushedConfig, &PushedConfig::OnProven>(), this) {
   upstreams_ = std::make_unique<upstream::Upstreams>(loop_, counters_, scratch_);
   dns_ = std::make_unique<upstream::DnsTracker>(
@@ -95,6 +99,7 @@ void PushedConfig::AddHooks(xds::Applier::Hooks* hooks) {
       progress_();
     });
   };
+  hooks->say = [this](std::string_view line) { SayOften(line); };
   hooks->save = [this](xds::SavedConfig saved) {
     pushed_ = true;
     if (store_ != nullptr) store_->Save(std::move(saved));
@@ -137,6 +142,14 @@ void PushedConfig::Connect(xds::Applier& applier, std::shared_ptr<const config::
   const upstream::Cluster& made = *cluster_->clusters.front();
   client_ = std::make_unique<xds::AdsClient>(*upstreams_, *this, OptionsOf(made));
   client_->Start();
+  NoteUnasked();
+}
+
+// Of a type that is not asked for nothing comes.
+void PushedConfig::NoteUnasked() {
+  for (const auto& [type, names] : settings_.only) {
+    if (names.empty()) applier_->OnAbsent(*xds::TypeOfName(type), {});
+  }
 }
 
 void PushedConfig::Reconfigure(const config::ControlPlaneSettings& settings,
@@ -145,6 +158,7 @@ void PushedConfig::Reconfigure(const config::ControlPlaneSettings& settings,
   if (settings.only != settings_.only) {
     settings_.only = settings.only;
     client_->Want(OptionsOf(*cluster->clusters.front()).only);
+    NoteUnasked();
   }
   if (cluster == cluster_) return;
   UseCluster(std::move(cluster));
@@ -171,8 +185,20 @@ void PushedConfig::OnUpdate(xds::Update update) {
   applier_->Apply(std::move(update));
 }
 
+void PushedConfig::SayOften(std::string_view line) {
+  const std::optional<uint64_t> left_out = lines_.Take(loop_.Now());
+  if (!left_out) return;
+  if (*left_out > 0) {
+    Say(
+        fmt::format("{} line(s) about what control planes say were left out; GET /xds of the admin "
+                    "address shows how things are",
+                    *left_out));
+  }
+  Say(line);
+}
+
 void PushedConfig::TellConnected() {
-  Say(fmt::format("control plane {}: connected", client_->state().address));
+  SayOften(fmt::format("control plane {}: connected", client_->state().address));
   told_connected_ = true;
   told_failure_.clear();
 }
@@ -184,9 +210,9 @@ std::string PushedConfig::HeldVersion(xds::Type type) { return applier_->HeldVer
 void PushedConfig::OnAbsent(xds::Type type, const std::vector<std::string>& names) {
   std::string all;
   for (const std::string& name : names) all += fmt::format(" \"{}\"", name);
-  Say(names.empty()
-          ? fmt::format("the control plane has not said anything about {}", xds::TypeName(type))
-          : fmt::format("the control plane has no {}{}", xds::TypeName(type), all));
+  SayOften(names.empty() ? fmt::format("the control plane has not said anything about {}",
+                                       xds::TypeName(type))
+                         : fmt::format("the control plane has no {}{}", xds::TypeName(type), all));
   applier_->OnAbsent(type, names);
   loop_.Post(progress_);
 }
@@ -203,7 +229,8 @@ void PushedConfig::OnState() {
     // One that failed may be about to do so again: it is believed when it says something.
     if (told_failure_.empty()) TellConnected();
   } else if (!state.connected && !state.failure.empty() && state.failure != told_failure_) {
-    Say(fmt::format("control plane {}: {}; what is served stays", state.address, state.failure));
+    SayOften(
+        fmt::format("control plane {}: {}; what is served stays", state.address, state.failure));
     told_failure_ = state.failure;
   }
   connected_ = state.connected;
@@ -213,15 +240,15 @@ void PushedConfig::TellRefusals(xds::Type type, const std::vector<xds::Refusal>&
   constexpr size_t kMost = 20;
   for (size_t i = 0; i < refusals.size(); ++i) {
     if (i == kMost) {
-      Say(fmt::format("... and {} more; GET /xds of the admin address has all",
-                      refusals.size() - i));
+      SayOften(fmt::format("... and {} more; GET /xds of the admin address has all",
+                           refusals.size() - i));
       return;
     }
     const xds::Refusal& refusal = refusals[i];
     for (const xds::Refusal::Error& error : refusal.errors) {
-      Say(fmt::format("pushed {} \"{}\" {}: {}{}{}", xds::TypeName(type), refusal.name,
-                      refusal.waiting ? "waits" : "is refused", error.path,
-                      error.path.empty() ? "" : ": ", error.message));
+      SayOften(fmt::format("pushed {} \"{}\" {}: {}{}{}", xds::TypeName(type), refusal.name,
+                           refusal.waiting ? "waits" : "is refused", error.path,
+                           error.path.empty() ? "" : ": ", error.message));
     }
   }
 }

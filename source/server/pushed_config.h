@@ -22,6 +22,7 @@
 #include "source/http/h1_parser.h"
 #include "source/observe/metric_registry.h"
 #include "source/observe/standard_metrics.h"
+#include "source/server/line_limit.h"
 #include "source/upstream/dns_tracker.h"
 #include "source/upstream/upstreams.h"
 #include "source/xds/ads_client.h"
@@ -89,6 +90,8 @@ class PushedConfig final : public xds::AdsOwner {
   [[nodiscard]] std::string HeldVersion(xds::Type type) override;
   void OnAbsent(xds::Type type, const std::vector<std::string>& names) override;
   void OnState() override;
+  void SayOften(std::string_view line);
+  void NoteUnasked();
   void TellConnected();
   void TellRefusals(xds::Type type, const std::vector<xds::Refusal>& refusals);
   void UseCluster(std::shared_ptr<const config::Snapshot> cluster);
@@ -110,6 +113,7 @@ class PushedConfig final : public xds::AdsOwner {
   std::unique_ptr<upstream::DnsTracker> dns_;
   std::unique_ptr<xds::AdsClient> client_;
   xds::Applier* applier_ = nullptr;
+  LineLimit lines_;
   Timer proven_;
   int64_t saved_unix_ = 0;  // of LoadSaved()
   bool pushed_ = false;     // something of this process's control plane is served

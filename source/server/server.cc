@@ -148,11 +148,22 @@ config::BuildResult Server::BuildFirst(config::LoadedBootstrap& loaded) {
   xds::Applier::Hooks hooks;
   hooks.build = [this](const config::Resources& resources,
                        const std::shared_ptr<const config::Snapshot>& previous) {
-    return config::Build(resources, BuildEnvironmentOf(), previous);
+    config::BuildResult built = config::Build(resources, BuildEnvironmentOf(), previous);
+    if (built.snapshot != nullptr) files_built_ = built.files;
+    return built;
   };
   hooks.publish = [this](const std::shared_ptr<const config::Snapshot>& snapshot,
-                         uint64_t sequence) { return Prepare(snapshot, sequence); };
-  hooks.busy = [this] { return to_adopt_ > 0; };
+                         uint64_t sequence) {
+    PublishResult result = Prepare(snapshot, sequence);
+    if (result.status.ok()) WatchBuiltFiles();
+    return result;
+  };
+  // What waits for names would wait for ever if each push began that anew; and who is about to go
+  // serves nothing new.
+  hooks.busy = [this] {
+    return to_adopt_ > 0 || warming_ != nullptr || state_ == State::kDraining ||
+           state_ == State::kStopping;
+  };
   hooks.say = [](std::string_view line) { Say(line); };
   hooks.answer = [](auto...) {};
   hooks.save = [](auto...) {};
@@ -170,6 +181,7 @@ config::BuildResult Server::BuildFirst(config::LoadedBootstrap& loaded) {
   if (pushed_ != nullptr) {
     const config::BuildResult control_plane = BuildControlPlane(loaded);
     config::AddNewErrors(control_plane.errors, &loaded.errors);
+    control_plane_files_ = control_plane.files;
     std::ranges::copy(control_plane.files, std::back_inserter(built.files));
     if (control_plane.snapshot == nullptr) built.snapshot = nullptr;
     first_control_plane_ = control_plane.snapshot;
@@ -242,6 +254,13 @@ void Server::OnFilesChanged(const std::vector<std::string>& paths) {
 void Server::WatchFiles(std::vector<config::FileRead> files) {
   files_read_ = std::move(files);
   if (file_source_ != nullptr) file_source_->WatchAlso(files_read_);
+}
+
+// Those that pushed resources name, too.
+void Server::WatchBuiltFiles() {
+  std::vector<config::FileRead> files = files_built_;
+  std::ranges::copy(control_plane_files_, std::back_inserter(files));
+  if (files != files_read_) WatchFiles(std::move(files));
 }
 
 void Server::WatchSignals() {

@@ -93,6 +93,7 @@ class Server {
   void Shutdown();
 
   // publish.cc: from resources to what the workers serve.
+  [[nodiscard]] size_t RoomForSockets() const;
   [[nodiscard]] PublishResult OpenSockets(const config::Snapshot& snapshot,
                                           std::map<std::string, Sockets>& sockets,
                                           std::vector<std::vector<NewSocket>>& fresh);
@@ -113,6 +114,7 @@ class Server {
   [[nodiscard]] config::BuildEnvironment BuildEnvironmentOf();
   // Also what the config names: secrets and pages in files.
   void WatchFiles(std::vector<config::FileRead> files);
+  void WatchBuiltFiles();
 
   // drain.cc
   void StartDrain(std::string_view why, bool exit_when_done);
@@ -157,7 +159,9 @@ class Server {
   std::unique_ptr<TakeoverOffer> offer_;
   std::unique_ptr<Admin> admin_;
   std::unique_ptr<xds::FileSource> file_source_;
-  std::vector<config::FileRead> files_read_;  // by the last build
+  std::vector<config::FileRead> files_read_;   // that are watched
+  std::vector<config::FileRead> files_built_;  // of the last config that could be built
+  std::vector<config::FileRead> control_plane_files_;
   std::unique_ptr<xds::Applier> applier_;
   std::unique_ptr<PushedConfig> pushed_;  // null without a control plane
   config::ControlPlaneSettings control_plane_settings_;

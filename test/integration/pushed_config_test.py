@@ -241,6 +241,50 @@ class PushedConfig(GatehouseTest):
         wait_until(lambda: self.xds(gateway)["types"]["Listener"]["accepted"] == 1, "the listener to go")
         self.assertEqual(self.body(), (200, "one"))
 
+    def test_a_file_that_is_named_by_what_is_pushed_is_watched(self):
+        page = os.path.join(self.home, "page.txt")
+        with open(page, "w") as file:
+            file.write("before")
+        plane = self.plane()
+        gateway, stream = self.serve_text(plane)
+        table = respond_table("main", "")
+        table["routes"][0]["respond"] = {"status": 200, "file": page}
+        stream.sees_ack("RouteTable", stream.sends("RouteTable", [table]))
+        self.assertEqual(self.body(), (200, "before"))
+        with open(page, "w") as file:
+            file.write("after")
+        wait_until(lambda: self.body() == (200, "after"), "the file's new content")
+
+    def test_types_that_are_not_wanted_are_not_waited_for(self):
+        plane = self.plane()
+        gateway = self.start(plane, control_plane={"only": [{"type": "Secret", "names": []}]})
+        stream = plane.stream()
+        for kind in ("RateLimit", "Cluster", "Endpoints"):
+            stream.sends(kind, [])
+        stream.sends("RouteTable", [respond_table("main", "one")])
+        stream.sends("Listener", [self.edge_listener()])
+        self.ready(gateway)
+        self.assertEqual(self.body(), (200, "one"))
+        self.saved(gateway)
+
+    def test_a_name_that_nobody_answers_for_does_not_keep_the_next_push_waiting(self):
+        silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(silent.close)
+        silent.bind(("127.0.0.1", 0))
+        plane = self.plane()
+        _, stream = self.serve_text(plane, control_plane={"warm_timeout": "1s"})
+        pushed = []
+
+        def served():
+            # Each begins to wait for a name of its own before the one before has given up.
+            named = cluster(f"c{len(pushed)}", f"c{len(pushed)}.example:80",
+                            dns={"resolvers": [f"127.0.0.1:{silent.getsockname()[1]}"]})
+            pushed.append(stream.sends("Cluster", [named]))
+            stream.sends("RouteTable", [respond_table("main", "two")])
+            return self.body() == (200, "two")
+
+        wait_until(served, "the route")
+
     # --- Control planes that are away, slow, or lie ---
 
     def test_a_restart_without_the_control_plane_serves_what_was_accepted(self):
