@@ -1,9 +1,11 @@
 // From resources to what the workers serve. See server.h.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <utility>
 
@@ -23,11 +25,11 @@ constexpr Duration kSavedWarmUp = std::chrono::milliseconds(100);
 constexpr Duration kIdleGrace = std::chrono::seconds(5);
 
 absl::Status NoDescriptorsFor(const std::string& listener) {
-  return Unavailable(
-      fmt::format("listener \"{}\": the sockets of all listeners, one for each worker, would take more "
-                  "than half of the file descriptors that this process may open; raise the limit "
-                  "(ulimit -n, LimitNOFILE) or use fewer listeners",
-                  listener));
+  return Unavailable(fmt::format(
+      "listener \"{}\": the sockets of all listeners, one for each worker, would take more "
+      "than half of the file descriptors that this process may open; raise the limit "
+      "(ulimit -n, LimitNOFILE) or use fewer listeners",
+      listener));
 }
 
 }  // namespace
@@ -141,12 +143,13 @@ absl::Status Server::OpenListener(const config::Listener& listener,
 }
 
 // A push of very many listeners must not take the descriptors that connections need: they get half.
+// A worker has a descriptor of its own for each socket.
 size_t Server::RoomForSockets() const {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
   size_t used = 0;
   for (const auto& [name, sockets] : sockets_) used += sockets.fds.size();
-  const size_t most = limit.rlim_cur / 2;
+  const size_t most = limit.rlim_cur / 4;
   return most > used ? most - used : 0;
 }
 

@@ -391,6 +391,35 @@ class PushedConfig(GatehouseTest):
         self.assertLess(gateway.resident_bytes() - before, 64 << 20)
         self.assertLess(self.xds(gateway)["builds"], count + 5)
 
+    def test_more_listeners_than_descriptors(self):
+        plane = self.plane()
+        gateway, stream = self.serve_text(plane, options={"files": 400})
+        more = [listener(f"more{i}", "127.0.0.1:0", ["main"]) for i in range(300)]
+        error, _ = stream.sees_nack("Listener", stream.sends("Listener", more))
+        self.assertIn("more than half of the file descriptors", error.message)
+        # Those that have a place are served, and connections have descriptors still.
+        self.assertGreater(self.xds(gateway)["types"]["Listener"]["accepted"], 10)
+        self.assertLess(gateway.open_files(), 300)
+        self.assertEqual(self.body(), (200, "one"))
+        stream.sees_ack("Listener", stream.sends("Listener", removed=[one["name"] for one in more]))
+
+    def test_a_saved_listener_whose_port_is_taken(self):
+        plane = self.plane()
+        gateway, stream = self.serve_text(plane)
+        port = free_port()
+        stream.sees_ack("Listener", stream.sends("Listener", [listener("second", f"127.0.0.1:{port}", ["main"])]))
+        self.assertEqual(gateway.stop(), 0)
+        with socket.create_server(("127.0.0.1", port)):
+            again = self.start(plane, ready=True)
+            again.wait_for_line('saved Listener "second" is left out')
+            self.assertEqual(self.body(), (200, "one"))
+        # It is not held, so the control plane sends it again.
+        stream = plane.stream()
+        self.assertEqual(list(stream.sees("Listener").initial_resource_versions), ["edge"])
+        stream.sees_ack("Listener", stream.sends("Listener", [listener("second", f"127.0.0.1:{port}", ["main"])]))
+        with Client(("127.0.0.1", port)) as client:
+            self.assertEqual(client.ask("/").body, b"one")
+
     def test_kills_at_any_moment(self):
         plane = self.plane()
         gateway, stream = self.serve_text(plane, options={"exit_code": None})
