@@ -4,9 +4,7 @@
 #include "api/gatehouse/v1/bootstrap.pb.h"
 #include "fmt/format.h"
 #include "source/base/check.h"
-#include "source/base/no_such.h"
 #include "source/base/status.h"
-#include "source/config/messages.h"
 #include "source/xds/applier.h"
 
 namespace gatehouse::xds {

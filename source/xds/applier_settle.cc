@@ -4,7 +4,6 @@
 
 #include "api/gatehouse/v1/bootstrap.pb.h"
 #include "fmt/format.h"
-#include "source/base/check.h"
 #include "source/base/no_such.h"
 #include "source/config/messages.h"
 #include "source/xds/applier.h"
@@ -103,14 +102,16 @@ const google::protobuf::Message* MessageIn(const config::Resources& file, const 
 
 // False: none of them could be put right by taking back what is new.
 bool Applier::Settle(const std::vector<config::Rejection>& rejections) {
-  bool settled = false;
   restored_.clear();
-  for (const config::Rejection& rejection : rejections) {
-    const std::optional<Type> type = TypeOfName(rejection.type);
-    CHECK(type.has_value());
-    settled |= SettleOne(*type, rejection);
+  // Of one type at a time: with what is taken back, what refers to it may be right.
+  for (const Type type : kAllTypes) {
+    bool settled = false;
+    for (const config::Rejection& rejection : rejections) {
+      if (rejection.type == TypeName(type)) settled |= SettleOne(type, rejection);
+    }
+    if (settled) return true;
   }
-  return settled;
+  return false;
 }
 
 bool Applier::SettleOne(Type type, const config::Rejection& rejection) {

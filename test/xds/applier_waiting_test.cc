@@ -88,6 +88,22 @@ TEST_F(ApplierTest, WhatIsPushedTogetherWithARemovalThatStaysDoesNotWait) {
   EXPECT_EQ(TargetOf("new"), "users");
 }
 
+TEST_F(ApplierTest, WhatIsWrongOnlyBecauseOfARefusedOneIsNotRefused) {
+  Start();
+  Push(Type::kCluster, "clusters: [{name: users}]");
+  Push(Type::kEndpoints, "endpoints: [{cluster: users, endpoints: ['127.0.0.1:3']}]");
+  Settle();
+  // With this cluster the endpoints would be in two places.
+  const uint64_t cluster = Push(Type::kCluster, "clusters: [{name: users, endpoints: ['x']}]");
+  const uint64_t endpoints =
+      Push(Type::kEndpoints, "endpoints: [{cluster: users, endpoints: ['127.0.0.1:4']}]", {}, "2");
+  Settle();
+  EXPECT_EQ(RefusedOf(cluster).size(), 1U);
+  EXPECT_FALSE(Acked(cluster));
+  EXPECT_TRUE(Acked(endpoints));
+  EXPECT_EQ(applier->HeldVersions(Type::kEndpoints).at("users"), "2");
+}
+
 TEST_F(ApplierTest, ARemovalIsTriedAgainWhenWhatWantedItIsRefused) {
   Start();
   PushGood();
