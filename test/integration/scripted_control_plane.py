@@ -25,7 +25,7 @@ import threading
 import grpc
 from google.protobuf import any_pb2, json_format
 
-from http_peers import PATIENCE
+from http_peers import PATIENCE, free_port
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 TYPES = ("Secret", "RateLimit", "Cluster", "Endpoints", "RouteTable", "Listener")
@@ -199,7 +199,10 @@ class Stream:
 class ScriptedControlPlane:
     """`tls`: chain, key and the clients' CA, as paths."""
 
-    def __init__(self, address="127.0.0.1:0", tls=None):
+    def __init__(self, address=None, tls=None):
+        # A port that the system gives to nobody: a gateway that tries to reach a plane that is gone would be given it
+        # sooner or later, and find itself there.
+        address = address or f"127.0.0.1:{free_port()}"
         self._streams = queue.Queue()
         self._lock = threading.Lock()
         self._nonce = 0
