@@ -39,9 +39,7 @@ std::optional<uint64_t> NumberOf(std::string_view text) {
 
 absl::StatusOr<std::unique_ptr<FolderStore>> FolderStore::Open(const std::string& folder) {
   std::unique_ptr<FolderStore> store(new FolderStore(folder));
-  for (const char* part : {"", "/blobs", "/revisions"}) {
-    if (absl::Status made = MakeFolder(folder + part); !made.ok()) return made;
-  }
+  if (absl::Status made = store->MakeFolders(); !made.ok()) return made;
   if (absl::Status locked = store->Lock(); !locked.ok()) return locked;
   if (absl::Status read = store->ReadAll(); !read.ok()) return read;
   return store;
@@ -55,6 +53,29 @@ FolderStore::~FolderStore() {
   changed_.notify_all();
   if (thread_.joinable()) thread_.join();
   if (lock_ >= 0) close(lock_);
+}
+
+absl::Status FolderStore::MakeFolders() {
+  for (const char* part : {"", "/blobs", "/revisions"}) {
+    if (absl::Status made = MakeFolder(folder_ + part); !made.ok()) return made;
+  }
+  return absl::OkStatus();
+}
+
+// Somebody has removed the folder, history and lock included: what is served is kept in memory, and
+// the next revision has all of it.
+absl::Status FolderStore::BeginAnewIfGone() {
+  if (access((folder_ + "/revisions").c_str(), F_OK) == 0 &&
+      access((folder_ + "/blobs").c_str(), F_OK) == 0) {
+    return absl::OkStatus();
+  }
+  if (absl::Status made = MakeFolders(); !made.ok()) return made;
+  close(lock_);
+  if (absl::Status locked = Lock(); !locked.ok()) return locked;
+  kept_.clear();
+  references_.clear();
+  whole_.clear();
+  return absl::OkStatus();
 }
 
 absl::Status FolderStore::Lock() {
@@ -228,7 +249,8 @@ absl::StatusOr<std::shared_ptr<const ResourceSet>> FolderStore::Commit(uint64_t 
   note.revision = highest_ + 1;
   const Encoded encoded = Encode(all, note, std::nullopt);
   const std::string body = encoded.revision.SerializeAsString();
-  absl::Status written = WriteBlobs(encoded.blobs);
+  absl::Status written = BeginAnewIfGone();
+  if (written.ok()) written = WriteBlobs(encoded.blobs);
   if (written.ok()) written = WriteDurably(RevisionPath(note.revision), Sha256(body) + body);
   if (!written.ok()) {
     // It may be there already, if the last sync failed.

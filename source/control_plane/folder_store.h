@@ -59,7 +59,9 @@ class FolderStore final : public Store {
   };
 
   explicit FolderStore(std::string folder) : folder_(std::move(folder)) {}
+  [[nodiscard]] absl::Status MakeFolders();
   [[nodiscard]] absl::Status Lock();
+  [[nodiscard]] absl::Status BeginAnewIfGone();
   [[nodiscard]] absl::Status ReadAll();
   [[nodiscard]] absl::Status ReadRevision(uint64_t number);
   [[nodiscard]] absl::Status UseNewestWhole(uint64_t wanted);

@@ -235,6 +235,18 @@ TEST_F(FolderStoreTest, ADamagedContentOfAnOldRevisionIsWrittenAgain) {
   EXPECT_EQ(TextOf(*store->Current(), "a"), "a=1");
 }
 
+TEST_F(FolderStoreTest, AFolderThatWasRemovedIsThereAgainWithTheNextRevision) {
+  auto store = Open();
+  ASSERT_TRUE(store->Commit(0, Clusters({"a", "b"}, "1"), {}).ok());
+  fs::remove_all(folder_);
+  ASSERT_TRUE(store->Commit(1, Clusters({"a", "b", "c"}, "1"), {}).ok());
+  EXPECT_FALSE(FolderStore::Open(folder_).ok()) << "it is locked again";
+  store.reset();
+  const auto again = Open();
+  EXPECT_EQ(again->Current()->revision(), 2U);
+  EXPECT_EQ(again->Current()->all().size(), 3U);
+}
+
 TEST_F(FolderStoreTest, WithNothingWholeItDoesNotBeginWithNothing) {
   {
     const auto store = Open();
