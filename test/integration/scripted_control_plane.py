@@ -183,6 +183,14 @@ class Stream:
         self.sends_bytes(reply.SerializeToString())
         return nonce
 
+    def sends_packed(self, kind, name, resource):
+        """One resource that packed() has made; the nonce. Of a delta stream."""
+        nonce = self._plane.next_nonce()
+        reply = discovery.DeltaDiscoveryResponse(type_url=type_url(kind), nonce=nonce, system_version_info=nonce)
+        reply.resources.add(name=name, version=nonce, resource=resource)
+        self.sends_bytes(reply.SerializeToString())
+        return nonce
+
     def sends_bytes(self, data):
         self._out.put(data)
 
