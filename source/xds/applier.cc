@@ -101,6 +101,7 @@ config::BuildResult Applier::Start(config::Resources file,
       Enqueue(resource.type, {resource.name, resource.version, *resource.bytes}, 0);
     }
     for (const auto& [type, version] : saved->versions) type_versions_[IndexOf(type)] = version;
+    saved_ = true;
     told_.fill(true);
   }
   static_cast<void>(TakeIn());
@@ -379,8 +380,15 @@ std::optional<std::vector<Refusal>> Applier::WaitingOf(uint64_t update, Type typ
 
 // Half of a first config would be worse than the whole one that may be on disk from before.
 void Applier::SaveIfWhole() {
-  if (!unsaved_ || !started_ || served_ != sequence_ || !AllTold()) return;
+  if (!unsaved_ || !started_ || served_ != sequence_) return;
+  if (!saved_ && !complete()) return;
+  // Nor what is about to change this turn.
+  for (const Changes& changes : pending_) {
+    if (!std::ranges::all_of(changes, [](const auto& entry) { return entry.second.waiting; }))
+      return;
+  }
   unsaved_ = false;
+  saved_ = true;
   SavedConfig saved;
   for (const Type type : kAllTypes) {
     for (const auto& [name, held] : held_[IndexOf(type)]) {

@@ -250,6 +250,7 @@ class Applier {
   Timer timer_;
   bool started_ = false;
   bool unsaved_ = false;
+  bool saved_ = false;  // some whole config, by this process or before
 };
 
 template <typename Visitor>

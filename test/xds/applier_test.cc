@@ -383,6 +383,25 @@ TEST_F(ApplierTest, AFirstConfigIsSavedWhenItIsWhole) {
   EXPECT_EQ(saves.size(), 1U);
 }
 
+TEST_F(ApplierTest, WhatHasBeenToldAndIsNotServedYetIsPartOfTheWhole) {
+  Start();
+  for (const Type type : kAllTypes) {
+    if (type != Type::kListener && type != Type::kRouteTable && type != Type::kCluster) {
+      Push(type, kNothing);
+    }
+  }
+  Push(Type::kCluster, kUsers);
+  Push(Type::kRouteTable, kMain);
+  Turn();
+  // The last type comes while the workers take over what came before.
+  Push(Type::kListener, kEdge);
+  Serve(sequence_);
+  for (const SavedConfig& saved : saves) EXPECT_EQ(saved.resources.size(), 3U);
+  Settle();
+  ASSERT_EQ(saves.size(), 1U);
+  EXPECT_EQ(saves[0].resources.size(), 3U);
+}
+
 TEST_F(ApplierTest, WhatIsAcceptedIsSavedOnceItIsServed) {
   Start();
   for (const Type type : kAllTypes) applier->OnAbsent(type, {});
