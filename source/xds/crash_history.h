@@ -58,8 +58,6 @@ class CrashHistory {
 
   // Resources that crashed too often.
   [[nodiscard]] std::vector<LoadAttempt> suspects() const;
-  // Something has crashed, here or before, that has not proven itself since.
-  [[nodiscard]] bool has_crashes() const { return !counts_.empty(); }
 
  private:
   // The index of the type plus one; 0: a saved config.

@@ -120,9 +120,10 @@ void StateStore::UseSuspects() {
 // ---- loading ----
 
 std::optional<SavedConfig> StateStore::Load() {
-  const bool newest_is_proven = !history_.has_crashes();
   StateWriter::Renames later;
   std::optional<SavedConfig> config = LoadFile(StateWriter::kNewest, &later);
+  // Whatever crashed was not in it: it must outlive what is saved next, which may be that.
+  const bool newest_is_proven = config && loaded_unharmed_;
   if (!config) config = LoadFile(StateWriter::kBefore, &later);
   writer_->Found(config ? config->accepted_unix : 0, newest_is_proven, std::move(later));
   return config;
@@ -159,6 +160,7 @@ std::optional<SavedConfig> StateStore::LoadFile(const std::string& name,
     if (ours_) history_.ForgetConfig(file.digest);
     return std::nullopt;
   }
+  loaded_unharmed_ = tried.size() == 1 && history_.CrashesOf(std::nullopt, "", file.digest) == 0;
   history_.Try(std::move(tried));
   return std::move(file.config);
 }

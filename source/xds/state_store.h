@@ -130,6 +130,7 @@ class StateStore {
   std::unique_ptr<StateFolder> folder_;
   std::shared_ptr<Mail> mail_;
   CrashHistory history_;
+  bool loaded_unharmed_ = false;  // neither the file loaded last nor anything in it has crashed
   std::vector<Suspect> suspects_;
   bool ours_ = false;
   bool released_ = false;

@@ -138,7 +138,8 @@ class OverEtcd(ControlPlaneTest):
         table = {"name": "main", "domains": ["*"], "routes": [route("all", "/", respond={"status": 200})]}
         listener = {"name": "edge", "address": "127.0.0.1:0", "route_tables": ["main"]}
         one.apply({"listeners": [listener], "route_tables": [table]})
-        bootstrap = {"node": {"id": "gw-1"}, "control_plane": [f"127.0.0.1:{two.xds_port}"]}
+        bootstrap = {"node": {"id": "gw-1"}, "admin": {"address": "127.0.0.1:0"},
+                     "control_plane": [f"127.0.0.1:{two.xds_port}"]}
         self.gateway(json.dumps(bootstrap))
         for control in (one, two):
             wait_until(

@@ -531,6 +531,22 @@ TEST_F(StateStoreTest, ASavedConfigWithASuspectIsNotLoaded) {
   EXPECT_TRUE(fs::exists(folder_ / "config.crashed"));
 }
 
+// The first death came before what crashed was saved: the good one is the newest then, and is not
+// to be lost when the same is pushed, and saved, once more.
+TEST_F(StateStoreTest, TheGoodOneOutlivesTheSecondDeath) {
+  Start();
+  store_->Save(ConfigOf({{"c", "good"}}));
+  EXPECT_TRUE(store_->Flush());
+  EXPECT_EQ(RestartWell(), "good");
+  store_->Trying({SuspectOf("new", "bad")});
+  EXPECT_EQ(Restart(), "good");
+  store_->Trying({SuspectOf("new", "bad")});
+  store_->Save(ConfigOf({{"c", "good"}, {"new", "bad"}}));
+  EXPECT_TRUE(store_->Flush());
+  EXPECT_EQ(Restart(), "good");
+  EXPECT_TRUE(store_->IsSuspect(Type::kCluster, "new", "bad"));
+}
+
 TEST_F(StateStoreTest, WhatWasReplacedIsNotBlamed) {
   for (int life = 0; life < 3; ++life) {
     Start();
