@@ -10,11 +10,6 @@
 #include "google/protobuf/stubs/logging.h"
 #include <fmt/format.h>
 
-#include "api/gatehouse/v1/cluster.pb.h"
-#include "api/gatehouse/v1/listener.pb.h"
-#include "api/gatehouse/v1/rate_limit.pb.h"
-#include "api/gatehouse/v1/route.pb.h"
-#include "api/gatehouse/v1/secret.pb.h"
 #include "source/config/messages.h"
 #include "source/xds/ads_answer.h"
 
@@ -30,24 +25,6 @@ constexpr size_t kMaxShownName = 100;
 constexpr int64_t kMaxTtlSeconds = int64_t{100} * 365 * 24 * 3600;
 // Of the message itself: name, or cluster for Endpoints.
 constexpr int kNameField = 1;
-
-const Message& PrototypeOf(Type type) {
-  switch (type) {
-    case Type::kSecret:
-      return v1::Secret::default_instance();
-    case Type::kRateLimit:
-      return v1::RateLimit::default_instance();
-    case Type::kCluster:
-      return v1::Cluster::default_instance();
-    case Type::kEndpoints:
-      return v1::Endpoints::default_instance();
-    case Type::kRouteTable:
-      return v1::RouteTable::default_instance();
-    case Type::kListener:
-      break;
-  }
-  return v1::Listener::default_instance();
-}
 
 }  // namespace
 

@@ -35,7 +35,6 @@ struct AdsNode {
 using Wanted = std::optional<std::set<std::string, std::less<>>>;
 using WantedTypes = std::array<Wanted, kTypes>;
 
-[[nodiscard]] inline size_t IndexOf(Type type) { return static_cast<size_t>(type); }
 // `only` as AdsOptions has it.
 [[nodiscard]] WantedTypes WantedOf(const std::map<Type, std::set<std::string>>& only);
 // A name, or at least anything at all.

@@ -12,28 +12,9 @@
 namespace gatehouse::xds {
 namespace {
 
-template <typename Message>
-std::shared_ptr<google::protobuf::Message> ParseAs(const std::string& bytes) {
-  auto message = std::make_shared<Message>();
-  return message->ParseFromString(bytes) ? message : nullptr;
-}
-
 std::shared_ptr<google::protobuf::Message> Parse(Type type, const std::string& bytes) {
-  switch (type) {
-    case Type::kSecret:
-      return ParseAs<v1::Secret>(bytes);
-    case Type::kRateLimit:
-      return ParseAs<v1::RateLimit>(bytes);
-    case Type::kCluster:
-      return ParseAs<v1::Cluster>(bytes);
-    case Type::kEndpoints:
-      return ParseAs<v1::Endpoints>(bytes);
-    case Type::kRouteTable:
-      return ParseAs<v1::RouteTable>(bytes);
-    case Type::kListener:
-      return ParseAs<v1::Listener>(bytes);
-  }
-  return nullptr;
+  std::shared_ptr<google::protobuf::Message> message(PrototypeOf(type).New());
+  return message->ParseFromString(bytes) ? message : nullptr;
 }
 
 template <typename List>
@@ -79,8 +60,6 @@ absl::Status ExpandSecret(std::shared_ptr<const google::protobuf::Message>* mess
 
 // What is kept for people of one refused resource.
 constexpr size_t kMaxErrors = 20;
-
-size_t IndexOf(Type type) { return static_cast<size_t>(type); }
 
 }  // namespace
 

@@ -256,7 +256,7 @@ class Applier {
 template <typename Visitor>
 void Applier::ForEachInBuild(Visitor&& visit) {
   for (const Type type : kAllTypes) {
-    Changes& changes = pending_[static_cast<size_t>(type)];
+    Changes& changes = pending_[IndexOf(type)];
     for (auto at = changes.begin(); at != changes.end();) {
       // The visitor may drop it.
       const auto next = std::next(at);

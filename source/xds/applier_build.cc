@@ -12,8 +12,6 @@ namespace {
 
 using Name = std::pair<Type, std::string>;
 
-size_t IndexOf(Type type) { return static_cast<size_t>(type); }
-
 template <typename Message, typename Table>
 void AddPushed(const Table& held, std::vector<config::Resource<Message>>* out) {
   for (const auto& [name, resource] : held) {

@@ -17,8 +17,6 @@ using Name = std::pair<Type, std::string>;
 // gateway from doing anything else.
 constexpr int kMaxTrials = 50;
 
-size_t IndexOf(Type type) { return static_cast<size_t>(type); }
-
 std::optional<Type> TypeCalled(std::string_view what) {
   if (what == "cluster") return Type::kCluster;
   if (what == "route table") return Type::kRouteTable;

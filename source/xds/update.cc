@@ -1,5 +1,11 @@
 #include "source/xds/update.h"
 
+#include "api/gatehouse/v1/cluster.pb.h"
+#include "api/gatehouse/v1/listener.pb.h"
+#include "api/gatehouse/v1/rate_limit.pb.h"
+#include "api/gatehouse/v1/route.pb.h"
+#include "api/gatehouse/v1/secret.pb.h"
+
 namespace gatehouse::xds {
 namespace {
 
@@ -16,7 +22,7 @@ constexpr std::array<std::string_view, kTypes> kUrls = {
 
 std::string_view TypeName(Type type) { return TypeUrl(type).substr(kUrlPrefix.size()); }
 
-std::string_view TypeUrl(Type type) { return kUrls[static_cast<size_t>(type)]; }
+std::string_view TypeUrl(Type type) { return kUrls[IndexOf(type)]; }
 
 std::optional<Type> TypeOfName(std::string_view name) {
   for (const Type type : kAllTypes) {
@@ -30,6 +36,24 @@ std::optional<Type> TypeOfUrl(std::string_view url) {
     if (TypeUrl(type) == url) return type;
   }
   return std::nullopt;
+}
+
+const google::protobuf::Message& PrototypeOf(Type type) {
+  switch (type) {
+    case Type::kSecret:
+      return v1::Secret::default_instance();
+    case Type::kRateLimit:
+      return v1::RateLimit::default_instance();
+    case Type::kCluster:
+      return v1::Cluster::default_instance();
+    case Type::kEndpoints:
+      return v1::Endpoints::default_instance();
+    case Type::kRouteTable:
+      return v1::RouteTable::default_instance();
+    case Type::kListener:
+      break;
+  }
+  return v1::Listener::default_instance();
 }
 
 }  // namespace gatehouse::xds

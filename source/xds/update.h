@@ -45,6 +45,10 @@ inline constexpr std::array<Type, kTypes> kAllTypes = {Type::kSecret,     Type::
 [[nodiscard]] std::optional<Type> TypeOfName(std::string_view name);
 [[nodiscard]] std::optional<Type> TypeOfUrl(std::string_view url);
 
+[[nodiscard]] inline size_t IndexOf(Type type) { return static_cast<size_t>(type); }
+// An empty message of the type, to make others by.
+[[nodiscard]] const google::protobuf::Message& PrototypeOf(Type type);
+
 struct Upsert {
   std::string name;
   std::string version;  // the control plane's word for it; empty: it has none
