@@ -7,7 +7,6 @@
 #include "fmt/format.h"
 #include "source/base/check.h"
 #include "source/base/status.h"
-#include "source/upstream/callout.h"
 
 namespace gatehouse::filters {
 
@@ -82,7 +81,7 @@ void FilterRun::Start(const FilterChain& chain, FilterContext& context, void* ow
 
 void FilterRun::Finish() {
   if (chain_ == nullptr) return;
-  for (Direction& direction : directions_) EndCallout(direction);
+  for (Direction& direction : directions_) EndOperation(direction);
   for (const FilterChain::FinishHook& hook : chain_->finish_) {
     if (hook.index < reached_) hook.run(CallOf(hook), hook.filter, *context_);
   }
@@ -135,11 +134,11 @@ Verdict::Kind FilterRun::Keep(Direction& direction, const Verdict& verdict) {
     left_ |= uint64_t{1} << direction.index;
   }
   if (verdict.kind() == Verdict::Kind::kWait) {
-    DCHECK(direction.callout != nullptr);
+    DCHECK(direction.operation != nullptr);
     direction.waiting = Waiting::kYes;
     return Verdict::Kind::kWait;
   }
-  EndCallout(direction);  // a wait that was begun and then not returned
+  EndOperation(direction);  // a wait that was begun and then not returned
   if (verdict.kind() == Verdict::Kind::kReply) direction.reply = verdict.reply();
   return verdict.kind();
 }
@@ -153,7 +152,7 @@ FilterRun::Progress FilterRun::Stop(Direction& direction, Verdict::Kind kind) {
 void FilterRun::BeginReply() {
   if (chain_ == nullptr) return;
   for (Direction& direction : directions_) {
-    EndCallout(direction);
+    EndOperation(direction);
     direction.waiting = Waiting::kNo;
     if (direction.body != nullptr) *direction.body = BodyState();
   }
@@ -351,34 +350,36 @@ FilterRun::Progress FilterRun::TooLarge(Direction& direction, uint32_t index) {
 
 // --- Waiting ---
 
-void FilterRun::Await(const upstream::CalloutRequest& request, void* continuation,
-                      FilterContext::Resume resume) {
+Waker FilterRun::BeginWait(void* operation, FilterContext::EndOperation end, void* continuation,
+                           FilterContext::Resume resume) {
   CHECK(current_ != nullptr);  // only hooks but OnFinish, and continuations, can wait
   Direction& direction = *current_;
-  EndCallout(direction);
+  EndOperation(direction);
+  direction.operation = operation;
+  direction.end_operation = end;
   direction.continuation = continuation;
   direction.resume = resume;
-  void* memory = context_->arena().Allocate(sizeof(upstream::Callout), alignof(upstream::Callout));
-  direction.callout = new (memory) upstream::Callout(context_->upstreams(), context_->arena());
-  direction.callout->Start(request, &direction, &FilterRun::OnCallout);
+  return {&direction, &FilterRun::OnOperation};
 }
 
-void FilterRun::OnCallout(void* self, const upstream::CalloutResult& result) {
+void FilterRun::OnOperation(void* self) {
   Direction& direction = *static_cast<Direction*>(self);
   FilterRun& run = *direction.run;
-  // The result lives as long as its callout; the continuation may begin another one.
-  upstream::Callout* answered = std::exchange(direction.callout, nullptr);
+  // What it found lives as long as the operation; the continuation may begin another one.
+  void* const operation = std::exchange(direction.operation, nullptr);
+  const FilterContext::EndOperation end = direction.end_operation;
   run.current_ = &direction;
-  const Verdict::Kind kind = run.Keep(direction, direction.resume(direction.continuation, result));
-  answered->~Callout();
+  const Verdict::Kind kind =
+      run.Keep(direction, direction.resume(direction.continuation, operation));
+  end(operation);
   if (kind == Verdict::Kind::kWait) return;
   direction.waiting = kind == Verdict::Kind::kReply ? Waiting::kReply : Waiting::kContinue;
   run.wake_(run.owner_);
 }
 
-void FilterRun::EndCallout(Direction& direction) {
-  if (direction.callout == nullptr) return;
-  std::exchange(direction.callout, nullptr)->~Callout();
+void FilterRun::EndOperation(Direction& direction) {
+  if (direction.operation == nullptr) return;
+  direction.end_operation(std::exchange(direction.operation, nullptr));
 }
 
 }  // namespace gatehouse::filters

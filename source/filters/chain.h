@@ -34,12 +34,6 @@
 #include "source/filters/filter_context.h"
 #include "source/filters/verdict.h"
 
-namespace gatehouse::upstream {
-class Callout;
-struct CalloutRequest;
-struct CalloutResult;
-}  // namespace gatehouse::upstream
-
 namespace gatehouse::filters {
 
 // One filter of a list, under the name by which lists refer to it.
@@ -206,7 +200,8 @@ class FilterRun {
     BodyState* body = nullptr;
     Reply reply;
     // What the waiting filter waits for.
-    upstream::Callout* callout = nullptr;  // in the arena
+    void* operation = nullptr;  // in the arena
+    FilterContext::EndOperation end_operation = nullptr;
     void* continuation = nullptr;
     FilterContext::Resume resume = nullptr;
   };
@@ -246,11 +241,11 @@ class FilterRun {
                                    const std::vector<FilterChain::BodyHook>& hooks, Chain& out);
   [[nodiscard]] Progress TooLarge(Direction& direction, uint32_t index);
 
-  // From FilterContext::Await().
-  void Await(const upstream::CalloutRequest& request, void* continuation,
-             FilterContext::Resume resume);
-  static void OnCallout(void* direction, const upstream::CalloutResult& result);
-  static void EndCallout(Direction& direction);
+  // From FilterContext::AwaitOperation().
+  [[nodiscard]] Waker BeginWait(void* operation, FilterContext::EndOperation end,
+                                void* continuation, FilterContext::Resume resume);
+  static void OnOperation(void* direction);
+  static void EndOperation(Direction& direction);
 
   const FilterChain* chain_ = nullptr;
   FilterContext* context_ = nullptr;

@@ -5,10 +5,10 @@
 
 namespace gatehouse::filters {
 
-void FilterContext::StartCallout(const upstream::CalloutRequest& request, void* continuation,
-                                 Resume resume) {
+Waker FilterContext::BeginWait(void* operation, EndOperation end, void* continuation,
+                               Resume resume) {
   CHECK(run_ != nullptr);
-  run_->Await(request, continuation, resume);
+  return run_->BeginWait(operation, end, continuation, resume);
 }
 
 void FilterContext::Reset() {

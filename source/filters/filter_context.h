@@ -40,6 +40,14 @@ struct Captures {
   Find find = nullptr;
 };
 
+// Who calls, as an authentication filter has verified it: never what a request merely says. The
+// views live as long as the exchange.
+struct Identity {
+  std::string_view consumer;  // empty: none
+  std::string_view plan;
+  Captures claims;  // of the token, by name: sub, or realm.tenant of an object
+};
+
 // Facts about the exchange, filled in as it goes.
 struct ExchangeFacts {
   net::IpAddress client_ip{};  // the client's, behind trusted proxies
@@ -61,6 +69,7 @@ struct ExchangeFacts {
   // what only they could keep (a coding).
   bool local_reply = false;
   Captures captures;  // none before routing
+  Identity identity;
 };
 
 // Something a filter notes for those after it and for the log, such as a verified claim.
@@ -68,6 +77,15 @@ struct Note {
   std::string_view key;
   std::string_view value;
   const Note* next;
+};
+
+// Tells a waiting filter that its operation is done: once, from the loop, never from within
+// Start(). The operation may be destroyed by it.
+struct Waker {
+  void operator()() const { wake(of); }
+
+  void* of = nullptr;
+  void (*wake)(void* of) = nullptr;
 };
 
 class FilterContext {
@@ -117,19 +135,53 @@ class FilterContext {
   // the request refers to must live in the arena or longer.
   template <typename Then>
   Verdict Await(const upstream::CalloutRequest& request, Then then) {
+    return AwaitOperation<AwaitedCallout>(
+        [then](AwaitedCallout& callout) -> Verdict { return then(*callout.result); }, *this,
+        request);
+  }
+
+  // The same for whatever else comes later. An Operation(args...) is made in the arena, begun by
+  // its Start(Waker), and destroyed when it is over or the exchange ends, which cancels it. Then
+  // goes on with `then(Operation&) -> Verdict`.
+  template <typename Operation, typename Then, typename... Args>
+  Verdict AwaitOperation(Then then, Args&&... args) {
     static_assert(std::is_trivially_destructible_v<Then>);
-    StartCallout(request, arena_.New<Then>(std::move(then)),
-                 [](void* continuation, const upstream::CalloutResult& result) -> Verdict {
-                   return (*static_cast<Then*>(continuation))(result);
-                 });
+    auto* operation = new (arena_.Allocate(sizeof(Operation), alignof(Operation)))
+        Operation(std::forward<Args>(args)...);
+    operation->Start(BeginWait(
+        operation, [](void* of) { static_cast<Operation*>(of)->~Operation(); },
+        arena_.New<Then>(std::move(then)),
+        [](void* continuation, void* of) -> Verdict {
+          return (*static_cast<Then*>(continuation))(*static_cast<Operation*>(of));
+        }));
     return Verdict(Verdict::Kind::kWait);
   }
 
  private:
   friend class FilterRun;
-  using Resume = Verdict (*)(void* continuation, const upstream::CalloutResult& result);
+  using EndOperation = void (*)(void* operation);
+  using Resume = Verdict (*)(void* continuation, void* operation);
 
-  void StartCallout(const upstream::CalloutRequest& request, void* continuation, Resume resume);
+  struct AwaitedCallout {
+    AwaitedCallout(FilterContext& context, const upstream::CalloutRequest& what)
+        : callout(context.upstreams(), context.arena()), request(what) {}
+    void Start(Waker wake_by) {
+      waker = wake_by;
+      callout.Start(request, this, [](void* self, const upstream::CalloutResult& answer) {
+        auto* awaited = static_cast<AwaitedCallout*>(self);
+        awaited->result = &answer;
+        awaited->waker();
+      });
+    }
+
+    upstream::Callout callout;
+    const upstream::CalloutRequest& request;  // used by Start() alone
+    const upstream::CalloutResult* result = nullptr;
+    Waker waker;
+  };
+
+  [[nodiscard]] Waker BeginWait(void* operation, EndOperation end, void* continuation,
+                                Resume resume);
 
  public:
   // For the exchange and the chain, not for filters.

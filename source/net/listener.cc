@@ -1,11 +1,15 @@
 #include "source/net/listener.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -28,7 +32,23 @@ std::string_view Hint(int error) {
   }
 }
 
+// Zero, which no socket has: not to be told.
+uint64_t InodeOf(int fd) {
+  struct stat there{};
+  return fstat(fd, &there) == 0 ? there.st_ino : 0;
+}
+
 }  // namespace
+
+SharedSockets SharedSockets::All() {
+  SharedSockets all;
+  all.all_ = true;
+  return all;
+}
+
+void SharedSockets::Add(int fd) { inodes_.insert(InodeOf(fd)); }
+
+bool SharedSockets::Contains(int fd) const { return all_ || inodes_.contains(InodeOf(fd)); }
 
 absl::StatusOr<int> OpenListenSocket(const Address& address, int backlog, bool reuse_port) {
   const auto failed = [&](const char* call, int error) {
@@ -75,6 +95,22 @@ ListenSocket::~ListenSocket() {
   events_.Unregister();
   close(fd_);
   if (spare_fd_ >= 0) close(spare_fd_);
+}
+
+bool ListenSocket::StopHandshakes() {
+  // A TCP socket's filter sees the segment from its header on, over IPv4 and IPv6 alike (socket(7),
+  // SO_ATTACH_FILTER). What is accepted from now on inherits the filter, which takes
+  // nothing from a connection: in one, no SYN comes without ACK.
+  constexpr uint32_t kFlagsAt = 13;
+  constexpr uint32_t kSyn = 0x02;
+  constexpr uint32_t kAck = 0x10;
+  sock_filter code[] = {
+      {BPF_LD | BPF_B | BPF_ABS, 0, 0, kFlagsAt}, {BPF_ALU | BPF_AND | BPF_K, 0, 0, kSyn | kAck},
+      {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, kSyn},    {BPF_RET | BPF_K, 0, 0, 0},
+      {BPF_RET | BPF_K, 0, 0, UINT32_MAX},
+  };
+  const sock_fprog program{static_cast<uint16_t>(std::size(code)), code};
+  return setsockopt(fd_, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) == 0;
 }
 
 void ListenSocket::AcceptAll() {

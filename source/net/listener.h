@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 
 #include "source/base/status.h"
 #include "source/base/timer_wheel.h"
@@ -20,6 +21,20 @@ namespace gatehouse::net {
                                                    bool reuse_port = true);
 // The address that a listening socket has: tells the port when 0 was asked for.
 [[nodiscard]] Address LocalAddress(int fd);
+
+// Sockets that somebody else serves on as well, by another descriptor: what they do may not change
+// when one of the two goes.
+class SharedSockets {
+ public:
+  [[nodiscard]] static SharedSockets All();
+  void Add(int fd);
+  // Whatever descriptor of the socket it is.
+  [[nodiscard]] bool Contains(int fd) const;
+
+ private:
+  bool all_ = false;
+  std::set<uint64_t> inodes_;
+};
 
 class ListenSocket {
  public:
@@ -38,6 +53,10 @@ class ListenSocket {
   ListenSocket& operator=(const ListenSocket&) = delete;
 
   [[nodiscard]] int fd() const { return fd_; }
+  // Lets handshakes under way end and begins no other: what would begin one is dropped, so that its
+  // sender asks again a second later and is refused then. That is for good, and for all descriptors
+  // of the socket. False: the system cannot, and nothing has changed.
+  [[nodiscard]] bool StopHandshakes();
   // Accepts all that waits: before the socket is closed for good.
   void AcceptAll();
 

@@ -9,6 +9,13 @@
 #include "source/proxy/downstream.h"
 
 namespace gatehouse::proxy {
+namespace {
+
+// For the rest of a handshake that has begun when a socket is to close: a round trip of most
+// clients. An idle gateway ends that much later.
+constexpr Duration kHandshakeGrace = std::chrono::milliseconds(100);
+
+}  // namespace
 
 size_t ListenerCounts::Hash::operator()(const net::IpAddress& ip) const {
   uint64_t high;
@@ -49,15 +56,19 @@ void ListenerCounts::Remove(const net::IpAddress& client) {
 
 ServingListener::ServingListener(Shard& shard, std::string name,
                                  std::shared_ptr<ListenerCounts> counts)
-    : shard_(shard), name_(std::move(name)), counts_(std::move(counts)) {}
+    : shard_(shard),
+      name_(std::move(name)),
+      counts_(std::move(counts)),
+      closing_timer_(Timer::Calls<ServingListener, &ServingListener::CloseEmptied>(), this) {}
 
 ServingListener::~ServingListener() {
   sockets_.clear();
+  closing_.clear();
   while (Downstream* connection = connections_.PopFront()) delete connection;
 }
 
-void ServingListener::Listen(std::span<const int> fds) {
-  CloseSockets();
+void ServingListener::Listen(std::span<const int> fds, const net::SharedSockets& shared) {
+  CloseSockets(shared);
   const net::ListenSocket::Callbacks callbacks = {
       this,
       [](void* self, int client, const net::Address& peer) {
@@ -72,10 +83,25 @@ void ServingListener::Listen(std::span<const int> fds) {
   }
 }
 
-// Closing a socket would reset what waits in its queue.
-void ServingListener::CloseSockets() {
-  for (const auto& socket : sockets_) socket->AcceptAll();
+// Closing a socket resets what waits in its queue and whose handshake is under way; clients may
+// have sent a request already, of which they do not know then whether it was served
+// (docs/decisions/0012). A handshake belongs to the worker's socket that answered it, whatever the
+// others of the address do: nobody has to wait for them.
+void ServingListener::CloseSockets(const net::SharedSockets& shared) {
+  for (auto& socket : sockets_) {
+    if (!shared.Contains(socket->fd()) && socket->StopHandshakes()) {
+      closing_.push_back(std::move(socket));
+    } else {
+      socket->AcceptAll();
+    }
+  }
   sockets_.clear();
+  if (closing()) shard_.loop().Arm(closing_timer_, kHandshakeGrace);
+}
+
+void ServingListener::CloseEmptied() {
+  for (const auto& socket : closing_) socket->AcceptAll();
+  closing_.clear();
 }
 
 void ServingListener::Update(const config::Listener& config) {
@@ -92,8 +118,8 @@ void ServingListener::CloseAfterResponses() {
   }
 }
 
-void ServingListener::Drain(Duration grace) {
-  CloseSockets();
+void ServingListener::Drain(Duration grace, const net::SharedSockets& shared) {
+  CloseSockets(shared);
   draining_ = true;
   grace_ = grace;
   for (Downstream* connection = connections_.Front(); connection != nullptr;

@@ -56,12 +56,13 @@ class ServingListener {
   ServingListener& operator=(const ServingListener&) = delete;
 
   // Takes the sockets (non-blocking, listening) and accepts on them from now on, and on those
-  // before only what waits there.
-  void Listen(std::span<const int> fds);
+  // before only what waits there or is about to. Those that are `shared` close at once.
+  void Listen(std::span<const int> fds, const net::SharedSockets& shared = {});
   // From now on requests are served under this config of the shard's current snapshot.
   void Update(const config::Listener& config);
-  // No new connections; those that are there drain: `grace` for idle ones.
-  void Drain(Duration grace);
+  // No new connections; those that are there drain: `grace` for idle ones. Sockets that are not
+  // `shared` close only when handshakes under way have had time to end: see closing().
+  void Drain(Duration grace, const net::SharedSockets& shared = {});
   // Goes on accepting, but each connection ends after its next response.
   void CloseAfterResponses();
   // Ends all connections now.
@@ -73,6 +74,8 @@ class ServingListener {
   [[nodiscard]] Shard& shard() { return shard_; }
   [[nodiscard]] size_t connections() const { return connection_count_; }
 
+  // There are sockets that are to close but still bring connections.
+  [[nodiscard]] bool closing() const { return !closing_.empty(); }
   // New connections are to drain at once, idle ones within grace().
   [[nodiscard]] bool draining() const { return draining_; }
   [[nodiscard]] Duration grace() const { return grace_; }
@@ -83,7 +86,8 @@ class ServingListener {
  private:
   friend class Downstream;
 
-  void CloseSockets();
+  void CloseSockets(const net::SharedSockets& shared);
+  void CloseEmptied();
   void Accept(int fd, const net::Address& peer);
   // False: a limit forbids it, and that is counted.
   [[nodiscard]] bool AdmitToProcess();
@@ -99,6 +103,9 @@ class ServingListener {
   const config::Listener* config_ = nullptr;
   // One, or several after an upgrade from a process with more workers.
   std::vector<std::unique_ptr<net::ListenSocket>> sockets_;
+  // They begin no handshake any more.
+  std::vector<std::unique_ptr<net::ListenSocket>> closing_;
+  Timer closing_timer_;
   IntrusiveList<Downstream> connections_;
   size_t connection_count_ = 0;
   bool draining_ = false;

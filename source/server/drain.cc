@@ -17,15 +17,15 @@ constexpr std::string_view kAdminAddress = "admin";
 
 }  // namespace
 
-void Server::StartDrain(std::string_view why, bool exit_when_done) {
+// `shared`: sockets that another process may serve on.
+void Server::StartDrain(std::string_view why, bool exit_when_done,
+                        const net::SharedSockets& shared) {
   if (!exit_when_done) {
     // POST /drain: out of the balancer's rotation, but still serving who comes.
     if (std::exchange(not_ready_, true)) return;
     Say(fmt::format("{}: not ready any more; responses close their connections", why));
     counters_->Set(server_metrics_->draining, 1);
-    for (const auto& worker : workers_) {
-      worker->Drain(/*stop_accepting=*/false, kIdleGrace, [] {});
-    }
+    for (const auto& worker : workers_) worker->CloseAfterResponses();
     return;
   }
   if (exit_when_drained_) return;
@@ -41,15 +41,15 @@ void Server::StartDrain(std::string_view why, bool exit_when_done) {
   if (offer_ != nullptr) offer_->Withdraw();
   to_drain_ = workers_.size();
   for (const auto& worker : workers_) {
-    worker->Drain(/*stop_accepting=*/true, std::min(kIdleGrace, settings_.drain_timeout),
-                  [this] { --to_drain_; });
+    worker->Drain(std::min(kIdleGrace, settings_.drain_timeout), shared, [this] { --to_drain_; });
   }
   loop_.Arm(drain_timer_, kDrainTick);
 }
 
 void Server::DrainTick() {
   const uint32_t left = shared_.connections.load(std::memory_order_relaxed);
-  // What waits in the sockets is counted only when each worker has emptied its own.
+  // What waits in the sockets, or is on its way, is counted only when each worker has closed its
+  // own.
   if ((left == 0 && to_drain_ == 0) || loop_.Now() >= drain_deadline_) {
     if (left > 0) Say(fmt::format("closing {} connection(s) that did not end in time", left));
     state_ = State::kStopping;
@@ -69,16 +69,23 @@ SocketSet Server::SocketsToHandOver() const {
   return set;
 }
 
+// A new process that has been handed sockets may serve on them, whatever becomes of this one.
+net::SharedSockets Server::SharedWithSuccessor() const {
+  const bool shared = offer_ != nullptr && offer_->has_peer();
+  return shared ? net::SharedSockets::All() : net::SharedSockets();
+}
+
 absl::Status Server::OfferUpgrade() {
-  absl::StatusOr<std::unique_ptr<TakeoverOffer>> offer = TakeoverOffer::Open(
-      loop_, settings_.upgrade_socket,
-      {.sockets = [this] { return SocketsToHandOver(); },
-       .replaced =
-           [this] {
-             if (admin_ != nullptr) admin_->StopAccepting();
-             if (pushed_ != nullptr) pushed_->Release();
-             StartDrain("a new process has taken over", /*exit_when_done=*/true);
-           }});
+  absl::StatusOr<std::unique_ptr<TakeoverOffer>> offer =
+      TakeoverOffer::Open(loop_, settings_.upgrade_socket,
+                          {.sockets = [this] { return SocketsToHandOver(); },
+                           .replaced =
+                               [this] {
+                                 if (admin_ != nullptr) admin_->StopAccepting();
+                                 if (pushed_ != nullptr) pushed_->Release();
+                                 StartDrain("a new process has taken over", /*exit_when_done=*/true,
+                                            net::SharedSockets::All());
+                               }});
   if (!offer.ok()) return offer.status();
   offer_ = *std::move(offer);
   return absl::OkStatus();

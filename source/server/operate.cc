@@ -78,7 +78,7 @@ AdminReply Server::OnAdmin(http::Method method, std::string_view path, std::stri
     if (method != http::Method::kPost) {
       return {.status = 405, .body = "Draining changes state: use POST.\n", .allow = "POST"};
     }
-    StartDrain("POST /drain", /*exit_when_done=*/false);
+    StartDrain("POST /drain", /*exit_when_done=*/false, {});
     return {.body = "draining\n"};
   }
   if (!reads) return {.status = 405, .body = "Use GET.\n", .allow = "GET, HEAD"};

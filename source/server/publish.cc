@@ -246,10 +246,15 @@ void Server::Publish() {
   std::map<std::string, std::shared_ptr<proxy::ListenerCounts>> counts;
   for (const auto& [name, sockets] : sockets_) counts[name] = sockets.counts;
   SetBacklogs();
+  // Of the sockets that leave, the new ones may be other descriptors: see InheritSockets().
+  auto shared = std::make_shared<net::SharedSockets>(SharedWithSuccessor());
+  for (const std::vector<NewSocket>& of_worker : fresh_) {
+    for (const NewSocket& socket : of_worker) shared->Add(socket.fd);
+  }
   to_adopt_ = workers_.size();
   for (size_t i = 0; i < workers_.size(); ++i) {
     // Names that were resolved before this worker knew the cluster.
-    workers_[i]->Adopt(current_, std::move(fresh_[i]), counts, kIdleGrace,
+    workers_[i]->Adopt(current_, std::move(fresh_[i]), shared, counts, kIdleGrace,
                        [this, version] { OnAdopted(version); });
     fresh_[i].clear();
     for (const auto& cluster : current_->clusters) {

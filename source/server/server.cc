@@ -306,7 +306,7 @@ void Server::RequestStopNow() {
     Say("told to stop: it drains already; told once more, it closes what is left");
     return;
   }
-  StartDrain("told to stop", /*exit_when_done=*/true);
+  StartDrain("told to stop", /*exit_when_done=*/true, SharedWithSuccessor());
 }
 
 void Server::OnReady() {

@@ -18,6 +18,7 @@
 #include "source/config/build.h"
 #include "source/config/load.h"
 #include "source/filters/registry.h"
+#include "source/net/listener.h"
 #include "source/net/loop.h"
 #include "source/observe/log_writer.h"
 #include "source/observe/metric_registry.h"
@@ -117,9 +118,10 @@ class Server {
   void WatchBuiltFiles();
 
   // drain.cc
-  void StartDrain(std::string_view why, bool exit_when_done);
+  void StartDrain(std::string_view why, bool exit_when_done, const net::SharedSockets& shared);
   void DrainTick();
   [[nodiscard]] SocketSet SocketsToHandOver() const;
+  [[nodiscard]] net::SharedSockets SharedWithSuccessor() const;
   [[nodiscard]] absl::Status OfferUpgrade();
 
   // operate.cc: what admin shows.

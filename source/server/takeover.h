@@ -68,6 +68,8 @@ class TakeoverOffer {
   // No more: the sockets are about to close, and their numbers to become others'. Who asks from now
   // on finds nobody. Also from a callback, and again.
   void Withdraw();
+  // A new process has asked, may have sockets already, and has not yet said what becomes of it.
+  [[nodiscard]] bool has_peer() const { return peer_ >= 0; }
 
  private:
   TakeoverOffer(net::Loop& loop, std::string path, int fd, Callbacks callbacks);

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <string_view>
@@ -13,6 +14,7 @@ namespace gatehouse::server {
 namespace {
 
 constexpr Duration kHousekeeping = std::chrono::seconds(1);
+constexpr Duration kClosedTick = std::chrono::milliseconds(5);
 
 // As the kernel has it; the C library has neither this nor the calls.
 struct SchedulingAttributes {
@@ -52,6 +54,7 @@ Worker::Worker(uint32_t index, observe::CounterBlock& counters, const Environmen
                // The last reference to a big tree is main's to drop.
                main_.Post([snapshot = std::move(snapshot)]() mutable { snapshot.reset(); });
              }),
+      closed_timer_(Timer::Calls<Worker, &Worker::TellWhenClosed>(), this),
       housekeeping_(Timer::Calls<Worker, &Worker::CountMemory>(), this) {}
 
 Worker::~Worker() { Join(); }
@@ -72,20 +75,23 @@ void Worker::ThreadMain() {
   // Buries what was killed.
   for (int i = 0; i < 4; ++i) loop_.RunTurn(/*wait=*/false);
   housekeeping_.Cancel();
+  closed_timer_.Cancel();
 }
 
 void Worker::Adopt(std::shared_ptr<const config::Snapshot> snapshot, std::vector<NewSocket> sockets,
+                   std::shared_ptr<const net::SharedSockets> shared,
                    std::map<std::string, std::shared_ptr<proxy::ListenerCounts>> counts,
                    Duration grace, std::function<void()> adopted) {
   loop_.Post([this, snapshot = std::move(snapshot), sockets = std::move(sockets),
-              counts = std::move(counts), grace, adopted = std::move(adopted)]() mutable {
-    AdoptNow(std::move(snapshot), sockets, counts, grace);
+              shared = std::move(shared), counts = std::move(counts), grace,
+              adopted = std::move(adopted)]() mutable {
+    AdoptNow(std::move(snapshot), sockets, *shared, counts, grace);
     main_.Post(std::move(adopted));
   });
 }
 
 void Worker::AdoptNow(std::shared_ptr<const config::Snapshot> snapshot,
-                      const std::vector<NewSocket>& sockets,
+                      const std::vector<NewSocket>& sockets, const net::SharedSockets& shared,
                       const std::map<std::string, std::shared_ptr<proxy::ListenerCounts>>& counts,
                       Duration grace) {
   const config::Snapshot& config = *snapshot;
@@ -95,7 +101,7 @@ void Worker::AdoptNow(std::shared_ptr<const config::Snapshot> snapshot,
       ++it;
       continue;
     }
-    it->second->Drain(grace);
+    it->second->Drain(grace, shared);
     leaving_.push_back(std::move(it->second));
     it = listeners_.erase(it);
   }
@@ -115,7 +121,9 @@ void Worker::AdoptNow(std::shared_ptr<const config::Snapshot> snapshot,
       close(socket.fd);
     }
   }
-  for (const auto& [name, fds] : by_listener) listeners_.find(name)->second->Listen(fds);
+  for (const auto& [name, fds] : by_listener) {
+    listeners_.find(name)->second->Listen(fds, shared);
+  }
 }
 
 void Worker::UpdateEndpoints(upstream::ClusterKey key,
@@ -125,15 +133,32 @@ void Worker::UpdateEndpoints(upstream::ClusterKey key,
   });
 }
 
-void Worker::Drain(bool stop_accepting, Duration grace, std::function<void()> begun) {
-  loop_.Post([this, stop_accepting, grace, begun = std::move(begun)]() mutable {
+void Worker::CloseAfterResponses() {
+  loop_.Post([this] {
     shard_.set_draining();
-    if (stop_accepting) accepting_ = false;
-    for (auto& [unused, listener] : listeners_) {
-      stop_accepting ? listener->Drain(grace) : listener->CloseAfterResponses();
-    }
-    main_.Post(std::move(begun));
+    for (auto& [unused, listener] : listeners_) listener->CloseAfterResponses();
   });
+}
+
+void Worker::Drain(Duration grace, net::SharedSockets shared, std::function<void()> begun) {
+  loop_.Post([this, grace, shared = std::move(shared), begun = std::move(begun)]() mutable {
+    shard_.set_draining();
+    accepting_ = false;
+    for (auto& [unused, listener] : listeners_) listener->Drain(grace, shared);
+    drain_begun_ = std::move(begun);
+    TellWhenClosed();
+  });
+}
+
+void Worker::TellWhenClosed() {
+  const bool closing =
+      std::ranges::any_of(listeners_, [](const auto& it) { return it.second->closing(); }) ||
+      std::ranges::any_of(leaving_, [](const auto& listener) { return listener->closing(); });
+  if (closing) {
+    loop_.Arm(closed_timer_, kClosedTick);
+  } else {
+    main_.Post(std::move(drain_begun_));
+  }
 }
 
 void Worker::Stop() { loop_.Stop(); }
@@ -151,7 +176,9 @@ void Worker::CountMemory() {
 }
 
 void Worker::DropEndedListeners() {
-  std::erase_if(leaving_, [](const auto& listener) { return listener->connections() == 0; });
+  std::erase_if(leaving_, [](const auto& listener) {
+    return listener->connections() == 0 && !listener->closing();
+  });
 }
 
 }  // namespace gatehouse::server

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "source/base/time.h"
+#include "source/net/listener.h"
 #include "source/net/loop.h"
 #include "source/proxy/downstream.h"
 #include "source/proxy/shard.h"
@@ -42,15 +43,20 @@ class Worker {
 
   void Start();
   // Serves `snapshot` from now on: listens on `sockets`, drains listeners that are gone (`grace`
-  // for their idle connections). `adopted` then runs on main.
+  // for their idle connections) and leaves sockets alone that are `shared`. `adopted` then runs on
+  // main.
   void Adopt(std::shared_ptr<const config::Snapshot> snapshot, std::vector<NewSocket> sockets,
+             std::shared_ptr<const net::SharedSockets> shared,
              std::map<std::string, std::shared_ptr<proxy::ListenerCounts>> counts, Duration grace,
              std::function<void()> adopted);
   void UpdateEndpoints(upstream::ClusterKey key,
                        std::shared_ptr<const upstream::EndpointSet> endpoints);
-  // Responses say Connection: close. With `stop_accepting`, sockets are closed once what waits in
-  // them has been accepted, and idle connections get `grace`. `begun` then runs on main.
-  void Drain(bool stop_accepting, Duration grace, std::function<void()> begun);
+  // Responses say Connection: close; who comes is still served.
+  void CloseAfterResponses();
+  // Responses say Connection: close, idle connections get `grace`, and no connection is accepted
+  // but those that wait or, in sockets that are not `shared`, are on their way. `begun` runs on
+  // main when all sockets are closed.
+  void Drain(Duration grace, net::SharedSockets shared, std::function<void()> begun);
   // Ends what is left and the thread.
   void Stop();
   void Join();
@@ -58,9 +64,10 @@ class Worker {
  private:
   void ThreadMain();
   void AdoptNow(std::shared_ptr<const config::Snapshot> snapshot,
-                const std::vector<NewSocket>& sockets,
+                const std::vector<NewSocket>& sockets, const net::SharedSockets& shared,
                 const std::map<std::string, std::shared_ptr<proxy::ListenerCounts>>& counts,
                 Duration grace);
+  void TellWhenClosed();
   void DropEndedListeners();
   void CountMemory();
 
@@ -74,6 +81,8 @@ class Worker {
   // Out of the config, until their last connection has ended.
   std::vector<std::unique_ptr<proxy::ServingListener>> leaving_;
   bool accepting_ = true;
+  std::function<void()> drain_begun_;  // until it is told
+  Timer closed_timer_;
   Timer housekeeping_;
   int64_t counted_bytes_ = 0;
   std::thread thread_;

@@ -99,7 +99,7 @@ absl::StatusOr<LimitKey::Part> LimitKey::BuildPart(const gatehouse::v1::RateLimi
         part.all.push_back(*std::move(inner));
       }
       return part;
-    case Key::PART_NOT_SET:
+    default:
       break;
   }
   return build.Error(field, "needs client_ip, header or all");
