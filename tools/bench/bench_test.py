@@ -89,8 +89,8 @@ class TablesTest(unittest.TestCase):
 
     def test_a_section_of_a_template_is_for_the_fronts_it_names(self):
         text = "a\n#if h1 tls\nb\n#end\n#if h2c\nc\n#end\nd\n"
-        self.assertEqual(peers.keep_front(text, "tls"), "a\nb\nd\n")
-        self.assertEqual(peers.keep_front(text, "grpc"), "a\nd\n")
+        self.assertEqual(peers.keep_wanted(text, ("tls",)), "a\nb\nd\n")
+        self.assertEqual(peers.keep_wanted(text, ("grpc",)), "a\nd\n")
 
 
 class H2loadTest(unittest.TestCase):

@@ -184,13 +184,27 @@ class Bench:
             self.origins[name] = _Server(process, port)
         return self.origins[name]
 
+    def _redis(self):
+        """A Redis without persistence, started when a peer needs one."""
+        if "redis" not in self.origins:
+            program = shutil.which("redis-server")
+            if program is None:
+                raise Failure("redis-server is not installed")
+            port = processes.free_port()
+            process = self.group.start([program, "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+                                        "--appendonly", "no", "--dir", self.group.directory], LOAD_CORE)
+            process.wait_until_listening(port, 5)
+            self.origins["redis"] = _Server(process, port)
+        return self.origins["redis"]
+
     @contextlib.contextmanager
     def _proxy(self, scenario, name, tracer=(), to_children=False):
         origin_port = self._origin(scenario).port
         port = processes.free_port()
+        redis = self._redis().port if {"synced", "exact"} & set(peers.PEERS[name].words) else 0
         argv = peers.command_line(name, self.programs[name], port, origin_port,
                                   self.group.directory, front=scenario.front,
-                                  single_process=bool(tracer))
+                                  single_process=bool(tracer), redis_port=redis)
         process = self.group.start([*tracer, *argv], PROXY_CORE)
         try:
             process.wait_until_listening(port, 60 if tracer else 10)

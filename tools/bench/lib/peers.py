@@ -21,6 +21,10 @@ class Peer:
     # What its template can be filled in for (a scenario names one): protocols of its clients, and
     # `grpc`, which is HTTP/2 without TLS on both sides. Origins speak HTTP/1.1 otherwise.
     fronts: tuple = ("h1", "tls", "h2c", "h2tls", "grpc")
+    # Further words for the `#if` lines of its template.
+    words: tuple = ()
+    # Measured only when it is asked for by name.
+    extra: bool = False
     # Ratios are formed to the best of the peers that are `rivals`; the lower bound is none.
     rival: bool = True
     version: tuple = ()
@@ -38,6 +42,14 @@ PEERS = {peer.name: peer for peer in (
          fronts=("h1", "tls", "h2c", "h2tls"), version=("h2o", "-v")),
     Peer("forwarder", ("{forwarder}", "{port}", "{origin_port}"), fronts=("h1",),
          rival=False),
+    # What a rate limit costs: one per client address that is never reached, with the headers that
+    # each proxy makes of it. `bare` has none; `synced` and `exact` keep it in a Redis of the run.
+    *(Peer(f"gatehouse_{kind}", ("{gatehouse}", "run", "{config}"), "gatehouse.yaml", ("h1",),
+           ("limit", kind), extra=True, rival=False) for kind in ("limit", "bare", "synced", "exact")),
+    Peer("nginx_limit", ("nginx", "-c", "{config}", "-p", "{directory}", "-e", "stderr"), "nginx.conf",
+         ("h1",), ("limit",), extra=True),
+    Peer("haproxy_limit", ("haproxy", "-db", "-f", "{config}"), "haproxy.conf", ("h1",), ("limit",),
+         extra=True),
 )}
 
 
@@ -61,12 +73,12 @@ def available(names, gatehouse_path):
     return found, skipped
 
 
-def keep_front(text, front):
-    """A template without the lines between `#if` and `#end` that are for other fronts."""
+def keep_wanted(text, words):
+    """A template without the lines between `#if` and `#end` that are for other words: fronts, variants."""
     kept, wanted = [], True
     for line in text.splitlines(keepends=True):
         if line.startswith("#if "):
-            wanted = front in line.split()[1:]
+            wanted = not set(words).isdisjoint(line.split()[1:])
         elif line.startswith("#end"):
             wanted = True
         elif wanted:
@@ -92,7 +104,8 @@ def make_certificate(directory):
                 out.write(f.read())
 
 
-def command_line(name, program, port, origin_port, directory, front="h1", single_process=False):
+def command_line(name, program, port, origin_port, directory, front="h1", single_process=False,
+                 redis_port=0):
     """Fills in the peer's template; returns the argv that runs it in the foreground."""
     peer = PEERS[name]
     home = os.path.join(directory, f"{name}-{port}")
@@ -104,11 +117,12 @@ def command_line(name, program, port, origin_port, directory, front="h1", single
         values = {"CERT": os.path.join(directory, "cert.pem"),
                   "KEY": os.path.join(directory, "key.pem"),
                   "PEM": os.path.join(directory, "pair.pem"), "PORT": port, "ORIGIN_PORT": origin_port, "DIR": home,
+                  "REDIS_PORT": redis_port,
                   "USER": getpass.getuser(),
                   "FILE_LIMIT": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
                   "NGINX_MASTER": "off" if single_process else "on"}
         with open(os.path.join(programs.HERE, "peers", peer.template)) as f:
-            text = keep_front(f.read(), front).replace("@NAME@", "A word between at signs")
+            text = keep_wanted(f.read(), (front, *peer.words)).replace("@NAME@", "A word between at signs")
         text = re.sub(r"@([A-Z_]+)@", lambda match: str(values[match.group(1)]), text)
         with open(config, "w") as f:
             f.write(text)
