@@ -132,8 +132,8 @@ constexpr const char* kDefaultJson[] = {"time",
                                         "referer"};
 
 constexpr std::string_view kFlagNames[kLogFlagCount] = {
-    "NR",   "UH", "UF",  "UO", "UT", "UR", "UC", "UPE", "URX", "RL",
-    "UAEX", "DC", "DPE", "DT", "IH", "SI", "LH", "OM",  "DR"};
+    "NR", "UH",  "UF", "UO", "UT", "UR", "UC", "UPE", "URX", "RL",  "UAEX",
+    "DC", "DPE", "DT", "IH", "SI", "LH", "OM", "DR",  "RLD", "RLU", "RLW"};
 
 constexpr size_t kMaxLiterals = 4096;
 // Room of a value that is no text: a time, a number, all flags.

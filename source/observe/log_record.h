@@ -31,8 +31,11 @@ enum class LogFlag : uint32_t {
   kLocalHealth = 1u << 16,              // LH
   kOverload = 1u << 17,                 // OM
   kDraining = 1u << 18,                 // DR
+  kRateLimitDryRun = 1u << 19,          // RLD
+  kRateLimitUnavailable = 1u << 20,     // RLU
+  kRateLimitDelayed = 1u << 21,         // RLW
 };
-inline constexpr int kLogFlagCount = 19;
+inline constexpr int kLogFlagCount = 22;
 
 // A set of flags.
 class LogFlags {
