@@ -53,9 +53,8 @@ class ListenSocket {
   ListenSocket& operator=(const ListenSocket&) = delete;
 
   [[nodiscard]] int fd() const { return fd_; }
-  // Lets handshakes under way end and begins no other: what would begin one is dropped, so that its
-  // sender asks again a second later and is refused then. That is for good, and for all descriptors
-  // of the socket. False: the system cannot, and nothing has changed.
+  // Lets handshakes under way end and begins no other: who comes is refused. That is for good, and
+  // for all descriptors of the socket. False: the system cannot, and nothing has changed.
   [[nodiscard]] bool StopHandshakes();
   // Accepts all that waits: before the socket is closed for good.
   void AcceptAll();

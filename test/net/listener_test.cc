@@ -9,20 +9,23 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "gtest/gtest.h"
 
 #include "test/fakes/manual_clock.h"
+#include "test/fakes/slow_handshake.h"
 
 namespace gatehouse::net {
 namespace {
 
 class ListenerTest : public ::testing::Test {
  protected:
-  ListenerTest() {
-    absl::StatusOr<int> fd = OpenListenSocket(*Address::Parse("127.0.0.1:0"), 512);
-    EXPECT_TRUE(fd.ok()) << fd.status();
+  ListenerTest() { Listen("127.0.0.1:0"); }
+  void Listen(std::string_view address) {
+    absl::StatusOr<int> fd = OpenListenSocket(*Address::Parse(address), 512);
+    ASSERT_TRUE(fd.ok()) << fd.status();
     address_ = LocalAddress(*fd);
     socket_ = std::make_unique<ListenSocket>(
         loop_, *fd,
@@ -38,6 +41,13 @@ class ListenerTest : public ::testing::Test {
     socket_.reset();
     for (int fd : accepted_) close(fd);
     for (int fd : clients_) close(fd);
+  }
+  bool Refused() {
+    const int fd = socket(address_.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool refused =
+        connect(fd, address_.raw(), address_.raw_size()) != 0 && errno == ECONNREFUSED;
+    close(fd);
+    return refused;
   }
   int Connect() {
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -98,10 +108,47 @@ TEST_F(ListenerTest, AcceptAllTakesWhatWaitsBeforeTheSocketGoes) {
   socket_->AcceptAll();
   EXPECT_EQ(accepted_.size(), 150u);
   socket_.reset();
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  EXPECT_EQ(connect(fd, address_.raw(), address_.raw_size()), -1);
-  EXPECT_EQ(errno, ECONNREFUSED);
-  close(fd);
+  EXPECT_TRUE(Refused());
+}
+
+// Over loopback a handshake ends within connect(), unless somebody holds it up.
+class ListenerHandshakeTest : public ListenerTest,
+                              public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(ListenerHandshakeTest, ThoseUnderWayEndAndNoOtherBegins) {
+  Listen(GetParam());
+  const int slow = ConnectWithoutAck(address_);
+  clients_.push_back(slow);
+  ASSERT_TRUE(socket_->StopHandshakes());
+  EXPECT_TRUE(Refused());
+  ASSERT_EQ(send(slow, "hello", 5, MSG_NOSIGNAL), 5);
+  socket_->AcceptAll();
+  ASSERT_EQ(accepted_.size(), 1u);
+  EXPECT_EQ(peers_[0], LocalAddress(slow));
+  socket_.reset();
+  // What was accepted goes on.
+  char text[8];
+  EXPECT_EQ(recv(accepted_[0], text, sizeof(text), MSG_DONTWAIT), 5);
+  EXPECT_EQ(send(accepted_[0], "there", 5, MSG_NOSIGNAL), 5);
+  EXPECT_EQ(recv(slow, text, sizeof(text), 0), 5);
+  EXPECT_TRUE(Refused());
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, ListenerHandshakeTest,
+                         ::testing::Values("127.0.0.1:0", "[::1]:0"));
+
+TEST_F(ListenerTest, OfASharedSocketEveryDescriptorIsKnown) {
+  const int other = dup(socket_->fd());
+  absl::StatusOr<int> unrelated = OpenListenSocket(address_, 16);
+  ASSERT_TRUE(unrelated.ok());
+  SharedSockets shared;
+  EXPECT_FALSE(shared.Contains(socket_->fd()));
+  shared.Add(other);
+  EXPECT_TRUE(shared.Contains(socket_->fd()));
+  EXPECT_FALSE(shared.Contains(*unrelated));
+  EXPECT_TRUE(SharedSockets::All().Contains(*unrelated));
+  close(other);
+  close(*unrelated);
 }
 
 TEST_F(ListenerTest, OutOfDescriptorsClientsSeeAClosedConnectionAtOnce) {
