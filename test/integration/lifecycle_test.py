@@ -262,6 +262,22 @@ class Upgrade(Lifecycle):
         self.successor(gateway)
         self.assertEqual(gateway.wait_exit(), 0)
 
+    def test_a_stop_leaves_the_sockets_to_a_successor_that_has_them_already(self):
+        gateway = self.upgradable()
+        sockets, message = [], b""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as starting:
+            starting.connect(self.socket_path)
+            starting.settimeout(PATIENCE)
+            while message != b"\n":
+                message, fds, _, _ = socket.recv_fds(starting, 512, 128)
+                sockets += [socket.socket(fileno=fd) for fd in fds]
+            gateway.signal(signal.SIGTERM)
+            self.assertEqual(gateway.wait_exit(), 0)
+        for _ in range(8):
+            Client(gateway.address).close()
+        for sock in sockets:
+            sock.close()
+
     def test_after_a_crash_the_socket_is_only_a_file(self):
         gateway = self.start_and_kill()
         new = self.successor(gateway)
