@@ -191,10 +191,9 @@ class LimitRule {
   void GiveBack(LimitState& state, uint64_t cost, int64_t taken, int64_t micros) const;
   // Units that are used up, rounded up. May be more than the limit after it was lowered.
   [[nodiscard]] uint64_t Used(const LimitState& state, int64_t micros) const;
-  // Nothing of it counts any more: the same as a state that is all zero.
-  [[nodiscard]] bool IsIdle(const LimitState& state, int64_t micros) const;
-  // More than half of the limit is used up: not to be forgotten for another key's sake.
-  [[nodiscard]] bool IsHot(const LimitState& state, int64_t micros) const;
+  // The part of the limit that is used up: 0 if the state is the same as one that is all zero, 1 if
+  // nothing is left, more than 1 after the limit was lowered.
+  [[nodiscard]] double Usage(const LimitState& state, int64_t micros) const;
   // What `state` of `old` is by this rule: what has been counted stays counted when a limit is
   // changed.
   // - Buckets and queues to one another: used units stay used units, but for what the new one

@@ -8,12 +8,20 @@
 // lock. Several limits, and logs, are counted under a lock of that key alone, so that a request
 // takes from all of them or from none, and nobody sees anything in between.
 //
+// A key belongs to one set of seven places, and is found by looking at seven tags in one cache
+// line. A key that has no place takes one that is idle, which forgets nothing; or else the set's
+// least used one, which then starts anew. A hot place (more than half of a limit used, or requests
+// under way that a limit of kConcurrency counts) is never given up: a key that finds only hot ones
+// shares an eighth place with the others that do. So no number of keys lets any one of them through
+// faster.
+//
 //   LimitTable table(*LimitRules::Make(specs), max_keys);
 //   LimitTakes takes;
 //   if (!table.Take(key_hash, cost, loop.WallMicros(), takes)) retry after takes.retry_after();
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -60,12 +68,17 @@ struct LimitTakes {
 
 class LimitTable {
  public:
+  // Whether so many keys can be counted in bounded memory. The error says what to lower.
+  [[nodiscard]] static absl::Status Check(const LimitRules& rules, size_t max_keys);
+
   // `max_keys`: as many keys are remembered whatever they are. Memory is taken as it is used.
   LimitTable(LimitRules rules, size_t max_keys);
   ~LimitTable();
   LimitTable(const LimitTable&) = delete;
   LimitTable& operator=(const LimitTable&) = delete;
 
+  // Fetches the key's place into the cache, for a Take() that comes later.
+  void Prefetch(uint64_t key_hash) const;
   // All or nothing. Returns takes.allowed. `key_hash`: 64 bits, by a secret seed.
   bool Take(uint64_t key_hash, uint64_t cost, int64_t micros, LimitTakes& takes);
   // What Take() took at `taken`: a later policy rejected the request.
@@ -81,9 +94,76 @@ class LimitTable {
 
   // Keys that took the place of one that was not idle, and takes that went to a shared place
   // because all others were hot.
-  [[nodiscard]] uint64_t displaced() const;
-  [[nodiscard]] uint64_t shared() const;
+  [[nodiscard]] uint64_t displaced() const { return displaced_.load(std::memory_order_relaxed); }
+  [[nodiscard]] uint64_t shared() const { return shared_.load(std::memory_order_relaxed); }
   [[nodiscard]] size_t memory_bytes() const;
+
+ private:
+  struct Set;
+  struct More;
+  struct Generation;
+  struct Place {
+    Set* set;
+    size_t way;
+  };
+  using States = std::array<LimitState, LimitRules::kMax>;
+
+  static constexpr size_t kGenerations = 64;
+
+  [[nodiscard]] Set& SetOf(uint64_t key_hash) const;
+  [[nodiscard]] const Generation& Current() const {
+    return *current_.load(std::memory_order_acquire);
+  }
+  // The rules that the place is counted by. Under its lock, or its set's for the shared one.
+  [[nodiscard]] const Generation& GenerationOf(Place place) const;
+  // Both are false if the place has another key, or is counted by other rules, by now.
+  template <typename F>
+  [[nodiscard]] bool ChangeFree(const Generation& rules, Place place, uint64_t tag, F&& change);
+  template <typename F>
+  [[nodiscard]] bool ChangeLocked(Place place, uint64_t tag, int64_t micros, F&& change);
+  [[nodiscard]] bool TakeAt(Place place, uint64_t tag, uint64_t cost, int64_t micros,
+                            LimitTakes& takes);
+  [[nodiscard]] bool GiveBackAt(Place place, uint64_t tag, uint64_t cost,
+                                std::optional<int64_t> taken, int64_t micros);
+
+  [[nodiscard]] bool TakeFree(const Generation& rules, Place place, uint64_t tag, uint64_t cost,
+                              int64_t micros, LimitTakes& takes);
+
+  // Under the place's lock.
+  void TakeAll(const Generation& rules, Place place, uint64_t cost, int64_t micros,
+               LimitTakes& takes);
+  void GiveBackAll(const Generation& rules, Place place, uint64_t cost,
+                   std::optional<int64_t> taken, int64_t micros);
+  // `word`: the place's, which a lock-free change may be changing.
+  [[nodiscard]] States LoadStates(const Generation& rules, Place place,
+                                  const LimitState& word) const;
+  void StoreStates(const Generation& rules, Place place, const States& states);
+  LimitTake TakeLogged(const LimitRule& rule, LimitState& state, uint64_t cost, int64_t micros);
+
+  // limit_places.cc: who has which place, and by which rules.
+  [[nodiscard]] bool Insert(Set& set, uint64_t tag, uint64_t cost, int64_t micros,
+                            LimitTakes& takes);
+  [[nodiscard]] size_t Choose(Set& set, int64_t micros);
+  [[nodiscard]] bool Evict(Place place, int64_t micros);
+  [[nodiscard]] double UsageOf(const Generation& rules, const States& states, int64_t micros) const;
+  // Makes the place one of the current rules, if it is older.
+  void Renew(Place place, int64_t micros);
+  [[nodiscard]] States Converted(const Generation& from, const States& old, const Generation& to,
+                                 int64_t micros);
+  void Sweep(int64_t micros);
+  void ProvideMore();
+  void FreeLog(const LimitState& state);
+
+  std::atomic<const Generation*> current_ = nullptr;
+  std::atomic<uint64_t> displaced_ = 0;
+  std::atomic<uint64_t> shared_ = 0;
+  std::atomic<size_t> log_bytes_ = 0;
+  size_t sets_count_;
+  Set* sets_ = nullptr;                // zeroed lazily by the system
+  std::atomic<More*> more_ = nullptr;  // of all places, once there are several limits
+  uint64_t changes_ = 0;
+  // Rules live on for as many changes as this has slots: Takes that are under way may use them.
+  std::array<std::atomic<const Generation*>, kGenerations> generations_ = {};
 };
 
 }  // namespace gatehouse::filters
