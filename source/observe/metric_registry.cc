@@ -179,6 +179,14 @@ void MetricRegistry::ReleaseInstance(MetricGroup& group, uint32_t index) {
   group.free.push_back(index);
 }
 
+void MetricRegistry::ReleaseUnused() {
+  std::erase_if(kept_, [this](const Kept& kept) {
+    if (!kept.user.expired()) return false;
+    ReleaseInstance(*kept.group, kept.instance);
+    return true;
+  });
+}
+
 uint64_t MetricRegistry::Total(CounterId id) const {
   uint64_t total = 0;
   for (const auto& block : blocks_) total += block->Value(id);

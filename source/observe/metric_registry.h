@@ -132,6 +132,11 @@ class MetricRegistry {
   }
   template <typename Metrics>
   [[nodiscard]] MetricHandle<Metrics> Acquire(std::span<const std::string_view> labels);
+  // For what workers share and the last of them destroys: kept until a later Acquire() finds that
+  // nobody holds `user` any more.
+  template <typename Metrics>
+  [[nodiscard]] Metrics AcquireFor(std::initializer_list<std::string_view> labels,
+                                   const std::shared_ptr<const void>& user);
 
   // For scraping and tests.
   [[nodiscard]] const std::vector<std::unique_ptr<MetricGroup>>& groups() const { return groups_; }
@@ -156,7 +161,15 @@ class MetricRegistry {
   // Index of an instance with slots of its own, or none when all slots are taken.
   [[nodiscard]] std::optional<uint32_t> PlaceInstance(MetricGroup& group);
 
+  struct Kept {
+    MetricGroup* group;
+    uint32_t instance;
+    std::weak_ptr<const void> user;
+  };
+  void ReleaseUnused();
+
   Options options_;
+  std::vector<Kept> kept_;
   uint32_t slots_ = 1;  // slot 0 is the one that nobody reads
   uint32_t histograms_ = 1;
   uint32_t chunks_ = 0;
@@ -205,6 +218,7 @@ class MetricRegistry::Assigner {
 template <typename Metrics>
 MetricHandle<Metrics> MetricRegistry::Acquire(std::span<const std::string_view> labels) {
   CHECK(labels.size() == std::size(Metrics::kLabels));
+  if (!kept_.empty()) ReleaseUnused();
   MetricGroup* group = FindGroup(Metrics::kGroup);
   MetricHandle<Metrics> handle;
   if (group == nullptr) {
@@ -219,6 +233,16 @@ MetricHandle<Metrics> MetricRegistry::Acquire(std::span<const std::string_view> 
   handle.registry_ = this;
   handle.group_ = group;
   return handle;
+}
+
+template <typename Metrics>
+Metrics MetricRegistry::AcquireFor(std::initializer_list<std::string_view> labels,
+                                   const std::shared_ptr<const void>& user) {
+  MetricHandle<Metrics> handle = Acquire<Metrics>(labels);
+  const Metrics metrics = *handle;
+  kept_.push_back({handle.group_, handle.instance_, user});
+  handle.registry_ = nullptr;
+  return metrics;
 }
 
 template <typename Metrics>

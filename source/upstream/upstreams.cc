@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "source/base/check.h"
+#include "source/upstream/redis_client.h"
+#include "source/upstream/redis_target.h"
 
 namespace gatehouse::upstream {
 
@@ -78,6 +80,33 @@ void Upstreams::UpdateEndpoints(ClusterKey key, std::shared_ptr<const EndpointSe
   if (entry.endpoints == endpoints) return;
   entry.endpoints = std::move(endpoints);
   if (entry.state != nullptr) entry.state->UpdateEndpoints(entry.endpoints);
+}
+
+RedisClient& Upstreams::Redis(const RedisTarget& target) {
+  for (const std::unique_ptr<RedisClient>& client : redis_) {
+    if (&client->target() == &target) return *client;
+  }
+  return MakeRedis(target);
+}
+
+RedisClient& Upstreams::MakeRedis(const RedisTarget& target) {
+  const RedisClient::Environment environment{
+      .loop = loop_,
+      .counters = counters_,
+      .owner = this,
+      .endpoints = [](void* self, const ClusterKey& key) -> std::shared_ptr<const EndpointSet> {
+        const auto& entries = static_cast<Upstreams*>(self)->entries_;
+        const bool known =
+            key.slot < entries.size() && entries[key.slot].generation == key.generation;
+        return known ? entries[key.slot].endpoints : nullptr;
+      },
+      .idle =
+          [](void* self, RedisClient& idle) {
+            std::erase_if(static_cast<Upstreams*>(self)->redis_,
+                          [&](const auto& client) { return client.get() == &idle; });
+          }};
+  redis_.push_back(std::make_unique<RedisClient>(target.shared_from_this(), environment));
+  return *redis_.back();
 }
 
 void Upstreams::Drain() {

@@ -26,6 +26,9 @@
 
 namespace gatehouse::upstream {
 
+class RedisClient;
+class RedisTarget;
+
 class Upstreams {
  public:
   // `counters` is the worker's block; `scratch` the one of the loop's client connections.
@@ -59,6 +62,10 @@ class Upstreams {
   // Also before the cluster's first use.
   void UpdateEndpoints(ClusterKey key, std::shared_ptr<const EndpointSet> endpoints);
 
+  // This worker's connections to those servers, made when first asked for and freed when idle. Use
+  // the result at once. The caller holds the target.
+  [[nodiscard]] RedisClient& Redis(const RedisTarget& target);
+
   // Closes all idle connections and pools none from now on: the worker drains.
   void Drain();
 
@@ -90,6 +97,7 @@ class Upstreams {
   void RetireEntry(Entry& entry);
   // Called by a state at the moment when nothing needs it any more.
   void Free(ClusterState& state);
+  [[nodiscard]] RedisClient& MakeRedis(const RedisTarget& target);
 
   net::Loop& loop_;
   observe::CounterBlock& counters_;
@@ -97,6 +105,7 @@ class Upstreams {
   std::vector<Entry> entries_;  // by slot
   IntrusiveList<ClusterState> states_;
   size_t state_count_ = 0;
+  std::vector<std::unique_ptr<RedisClient>> redis_;  // few
   uint16_t adoption_ = 0;
   bool draining_ = false;
 };
