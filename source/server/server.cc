@@ -17,6 +17,7 @@
 
 #include <fmt/format.h>
 
+#include "source/observe/notices.h"
 #include "source/server/say.h"
 
 namespace gatehouse::server {
@@ -81,6 +82,7 @@ int Server::Start() {
 
   // First, so that no change after the load is missed.
   WatchConfig();
+  WatchNotices();
   config::LoadedBootstrap loaded = config::LoadBootstrap(options_.config_path);
   if (!loaded.errors.ok()) {
     std::fputs(AllErrors(loaded.errors).c_str(), stderr);
@@ -290,6 +292,21 @@ void Server::OnSignal() {
   }
 }
 
+void Server::WatchNotices() {
+  observe::Notices::Process().SetWake([this] { loop_.Post([this] { SayNotices(); }); });
+}
+
+void Server::SayNotices() {
+  const observe::Notices::Batch batch = observe::Notices::Process().Take();
+  for (const std::string& line : batch.lines) {
+    const std::optional<uint64_t> left_out = notice_lines_.Take(loop_.Now());
+    if (!left_out.has_value()) continue;
+    if (*left_out > 0) Say(fmt::format("{} further notice(s) were left out", *left_out));
+    Say(line);
+  }
+  if (batch.dropped > 0) Say(fmt::format("{} notice(s) were lost", batch.dropped));
+}
+
 void Server::RequestStop() {
   loop_.Post([this] { RequestStopNow(); });
 }
@@ -334,6 +351,8 @@ void Server::OnReady() {
 void Server::Shutdown() {
   for (const auto& worker : workers_) worker->Stop();
   for (const auto& worker : workers_) worker->Join();
+  observe::Notices::Process().SetWake({});
+  SayNotices();
   offer_.reset();
   admin_.reset();
   if (pushed_ != nullptr) pushed_->Stop();

@@ -24,6 +24,7 @@
 #include "source/observe/metric_registry.h"
 #include "source/observe/standard_metrics.h"
 #include "source/server/admin.h"
+#include "source/server/line_limit.h"
 #include "source/server/pushed_config.h"
 #include "source/server/takeover.h"
 #include "source/server/worker.h"
@@ -89,6 +90,9 @@ class Server {
   void OnFilesChanged(const std::vector<std::string>& paths);
   void WatchSignals();
   void OnSignal();
+  // What workers have to tell the operator.
+  void WatchNotices();
+  void SayNotices();
   void RequestStopNow();
   void OnReady();
   void Shutdown();
@@ -170,6 +174,7 @@ class Server {
   std::shared_ptr<const config::Snapshot> first_control_plane_;  // until it is connected
   std::unique_ptr<net::FdEvents> signal_events_;
   int signal_fd_ = -1;
+  LineLimit notice_lines_{100, std::chrono::minutes(1)};
   Timer drain_timer_;
   TimePoint started_;
   TimePoint config_time_;

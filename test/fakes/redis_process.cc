@@ -3,9 +3,11 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,6 +57,14 @@ std::string TextOf(const RedisReply& reply) {
     text += TextOf(element);
   }
   return text;
+}
+
+// A moment, or less if the process ends.
+void WaitForEnd(pid_t pid) {
+  const auto fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  pollfd waiting{fd, POLLIN, 0};
+  poll(&waiting, 1, 2);
+  if (fd >= 0) close(fd);
 }
 
 std::string Encode(const std::vector<std::string>& command) {
@@ -172,7 +182,7 @@ bool RedisProcess::Launch() {
         connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
     close(fd);
     if (there) return true;
-    usleep(1000);
+    WaitForEnd(pid_);
   }
   Kill();
   return false;
