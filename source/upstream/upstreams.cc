@@ -12,6 +12,7 @@ Upstreams::Upstreams(net::Loop& loop, observe::CounterBlock& counters, http::H1H
     : loop_(loop), counters_(counters), scratch_(scratch) {}
 
 Upstreams::~Upstreams() {
+  parts_.Clear();
   while (ClusterState* state = states_.PopFront()) delete state;
 }
 
@@ -111,6 +112,7 @@ RedisClient& Upstreams::MakeRedis(const RedisTarget& target) {
 
 void Upstreams::Drain() {
   draining_ = true;
+  parts_.Drain();
   for (ClusterState* state = states_.Front(); state != nullptr; state = states_.Next(*state)) {
     state->KeepNoneIdle();
   }

@@ -23,6 +23,7 @@
 #include "source/upstream/cluster.h"
 #include "source/upstream/cluster_state.h"
 #include "source/upstream/lease.h"
+#include "source/upstream/worker_parts.h"
 
 namespace gatehouse::upstream {
 
@@ -66,6 +67,9 @@ class Upstreams {
   // the result at once. The caller holds the target.
   [[nodiscard]] RedisClient& Redis(const RedisTarget& target);
 
+  // What others keep at this worker; goes before the clients and the states.
+  [[nodiscard]] WorkerParts& parts() { return parts_; }
+
   // Closes all idle connections and pools none from now on: the worker drains.
   void Drain();
 
@@ -108,6 +112,7 @@ class Upstreams {
   std::vector<std::unique_ptr<RedisClient>> redis_;  // few
   uint16_t adoption_ = 0;
   bool draining_ = false;
+  WorkerParts parts_;
 };
 
 }  // namespace gatehouse::upstream

@@ -44,6 +44,7 @@ class WorkerParts {
   void Remove(uint64_t id) {
     std::erase_if(parts_, [id](const auto& part) { return part.first == id; });
   }
+  void Clear() { parts_.clear(); }
   void Drain() {
     for (const auto& [id, part] : parts_) part->Drain();
   }
