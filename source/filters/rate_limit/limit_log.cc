@@ -84,7 +84,9 @@ void LimitLog::Undo(uint64_t cost) {
 // Those that came after it move up: there are few, or none.
 void LimitLog::GiveBack(const LimitRule& rule, uint64_t cost, int64_t taken, int64_t micros) {
   const int64_t now = std::max<int64_t>(micros, 0);
-  DropOldest(Gone(rule, count_ == 0 ? now : std::max(now, At(count_ - 1))));
+  const int64_t t = count_ == 0 ? now : std::max(now, At(count_ - 1));
+  DropOldest(Gone(rule, t));
+  if (taken + Per(rule) <= t) return;
   size_t first = count_;
   while (first > 0 && At(first - 1) >= taken) --first;
   const size_t units = static_cast<size_t>(std::min<uint64_t>(cost, count_ - first));

@@ -103,7 +103,8 @@
 //     remaining   = limit - used
 //     reset_after = used = 0 ? 0 : newest + per - now
 //     retry_after = (time of the (used + cost - limit)th oldest unit that is not gone) + per - now
-//   give back: the `cost` oldest units whose time is at least `taken` are removed.
+//   give back: nothing if taken + per <= t; else the `cost` oldest units whose time is at least
+//     `taken` are removed.
 //   In any time of length `per` at most `limit` pass.
 //
 // kConcurrency: state: a is not used, b = units under way.
