@@ -168,7 +168,8 @@ void RedisServer::OnReady(RedisConnection& connection) {
   connecting_ = nullptr;
   ready_.push_back(&connection);
   client_.counters_.Gauge(client_.metrics_.connections, +1);
-  Close();
+  // It counts as a success only while nothing better is known: it may log in and do nothing else.
+  if (!circuit_.closed()) Close();
   SendWaiting();
   if (ready_.size() < client_.target_->spec().connections && !left_ && connecting_ == nullptr) {
     Connect();

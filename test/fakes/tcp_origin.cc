@@ -1,5 +1,7 @@
 #include "test/fakes/tcp_origin.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -102,6 +104,9 @@ void TcpOrigin::Step() {
   while (accepting_ && fd_ >= 0) {
     const int fd = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC);
     if (fd < 0) break;
+    // What is sent in pieces arrives in pieces.
+    const int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     connections_.push_back(std::make_unique<Connection>(fd));
   }
   for (const std::unique_ptr<Connection>& connection : connections_) {
