@@ -57,22 +57,26 @@ void LimitLog::Add(const LimitRule& rule, size_t units, int64_t t) {
 LimitTake LimitLog::Take(const LimitRule& rule, uint64_t cost, int64_t micros) {
   const int64_t now = std::max<int64_t>(micros, 0);
   const int64_t t = count_ == 0 ? now : std::max(now, At(count_ - 1));
-  DropOldest(Gone(rule, t));
+  const size_t gone = Gone(rule, t);
+  uint64_t used = count_ - gone;
   LimitTake take = {.allowed = true, .limit = rule.limit()};
   if (cost > rule.limit()) {
     take.allowed = false;
     take.retry_after = LimitTake::kForever;
   } else if (cost > 0) {
-    take.allowed = count_ + cost <= rule.limit();
+    take.allowed = used + cost <= rule.limit();
     if (take.allowed) {
+      // Not before: who comes with an earlier time may still count them.
+      DropOldest(gone);
       Add(rule, static_cast<size_t>(cost), t);
+      used += cost;
     } else {
-      const int64_t oldest = At(static_cast<size_t>(count_ + cost - rule.limit()) - 1);
+      const int64_t oldest = At(gone + static_cast<size_t>(used + cost - rule.limit()) - 1);
       take.retry_after = Duration(oldest + Per(rule) - now);
     }
   }
-  take.remaining = rule.limit() > count_ ? rule.limit() - count_ : 0;
-  if (count_ > 0) take.reset_after = Duration(At(count_ - 1) + Per(rule) - now);
+  take.remaining = rule.limit() - used;
+  if (used > 0) take.reset_after = Duration(At(count_ - 1) + Per(rule) - now);
   return take;
 }
 

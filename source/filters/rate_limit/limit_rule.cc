@@ -102,7 +102,8 @@ LimitTake LimitRule::TakeQueue(LimitState& state, uint64_t cost, uint64_t now) c
       take.retry_after = std::max(over, room);
     }
   }
-  const uint64_t most = Less((now + max_wait) / tick, t / tick) * drain;
+  const Wide in_time = Wide{Less((now + max_wait) / tick, t / tick)} * drain;
+  const uint64_t most = in_time < full ? static_cast<uint64_t>(in_time) : full;
   if (debt <= most) take.remaining = std::min((most - debt) / unit + 1, Less(full, debt) / unit);
   if (debt > 0) take.reset_after = From(now, t + CeilOf(debt, drain) * tick);
   return take;

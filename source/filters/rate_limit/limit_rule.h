@@ -47,12 +47,13 @@
 //
 // kLeakyQueue: the same numbers, state, debt and giving back; the debt is the backlog. With
 //   wait = debt = 0 ? 0 : max(0, t + ceil(debt / drain) * tick - now)      (debt before the take)
-//   numbers: also max_wait = min(max_delay, (ceil(full / drain) + 1) * tick)
+//   numbers: also max_wait = max_delay, at most an hour
 //   allowed if debt + cost * unit <= full and wait <= max_wait; then delay = wait, a := t,
 //     b := debt := debt + cost * unit
-//     remaining   = ceil(debt / drain) > m ? 0
-//                   : min(floor((m * drain - debt) / unit) + 1, floor((full - debt) / unit))
-//                   with m = floor((now + max_wait) / tick) - t / tick, 0 if negative
+//     remaining   = debt > most ? 0
+//                   : min(floor((most - debt) / unit) + 1, floor(max(0, full - debt) / unit))
+//                   with most = min(full, m * drain) (*),
+//                        m = max(0, floor((now + max_wait) / tick) - t / tick)
 //     reset_after = as of the token bucket
 //     retry_after = max(wait - max_wait,
 //                       debt + cost * unit <= full ? 0 : as of the token bucket)

@@ -54,8 +54,9 @@ absl::Status CheckBounds(const LimitSpec& spec) {
     return InvalidArgument(
         fmt::format("burst or capacity must be 1 to {}; count in larger units", kMostUnits));
   }
-  if (spec.kind == LimitKind::kLeakyQueue && spec.max_delay < Duration::zero()) {
-    return InvalidArgument("max_delay must not be negative");
+  if (spec.kind == LimitKind::kLeakyQueue &&
+      (spec.max_delay < Duration::zero() || spec.max_delay > std::chrono::hours(1))) {
+    return InvalidArgument("max_delay must not be negative, and is at most 1h");
   }
   if (spec.kind == LimitKind::kCalendar &&
       std::chrono::abs(spec.utc_offset) > std::chrono::hours(24)) {
@@ -108,8 +109,7 @@ absl::Status LimitRule::SetBucket() {
     const uint64_t unit = per / common;
     if (drain > kMostDrain || Wide{spec_.capacity} * unit > kMostFull) continue;
     numbers_ = {.tick = tick, .drain = drain, .unit = unit, .full = spec_.capacity * unit};
-    const uint64_t longest = (CeilOf(numbers_.full, drain) + 1) * tick;
-    numbers_.max_wait = std::min(static_cast<uint64_t>(spec_.max_delay.count()), longest);
+    numbers_.max_wait = static_cast<uint64_t>(spec_.max_delay.count());
     window_seconds_ = std::max<uint64_t>(CeilOf(CeilOf(numbers_.full, drain) * tick, kSecond), 1);
     return absl::OkStatus();
   }
