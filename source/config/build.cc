@@ -88,8 +88,8 @@ class Builder {
   BuildResult Run() {
     CheckAllNames();
     ReadSecrets();
-    ReadRateLimits();
     BuildClusters();
+    ReadRateLimits();
     StartTables();
     ReadListeners();
     LayOutRest();

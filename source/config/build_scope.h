@@ -1,8 +1,8 @@
 // BuildScope: what one build has to offer to those who build single resources, and what changed
 // since the build before. Inside config/ only.
 //
-// On the stack of Build(); main thread. It is filled in the order of the references: secrets, rate
-// limits and clusters first, then tables, then listeners.
+// On the stack of Build(); main thread. It is filled in the order of the references: secrets,
+// clusters and rate limits first, then tables, then listeners.
 #pragma once
 
 #include <algorithm>

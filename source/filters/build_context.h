@@ -39,6 +39,9 @@ namespace gatehouse::filters {
 // it. Owner: who builds configs again and again. Thread: main.
 class StateStore {
  public:
+  // `served`: by configs of a gateway that runs; not those that are only looked at.
+  explicit StateStore(bool served = true) : served_(served) {}
+  [[nodiscard]] bool served() const { return served_; }
   // The object of that type, name and fingerprint which some config still uses, or else make().
   // The fingerprint holds whatever must be equal for the state to go on, such as a serialized
   // resource.
@@ -69,6 +72,7 @@ class StateStore {
 
   static constexpr size_t kMinSweep = 64;
 
+  bool served_;
   std::map<Key, std::weak_ptr<void>> entries_;
   size_t sweep_at_ = kMinSweep;  // entries at which dead ones are looked for
 };

@@ -18,6 +18,7 @@ using observe::LogFlag;
 using observe::LogFlags;
 
 constexpr size_t kNumberSize = 20;
+constexpr std::string_view kRateLimited = "rate_limited";
 
 constexpr LocalReply Make(uint16_t status, std::string_view code, std::string_view title,
                           GrpcStatus grpc, LogFlags flags = {}) {
@@ -248,6 +249,8 @@ LocalReply ReplyForFilter(const filters::Reply& from) {
   reply.grpc_status = GrpcStatusFor(from.status);
   if (from.status == 401 || from.status == 403) reply.flags = LogFlag::kUnauthorized;
   if (from.status == 429) reply.flags = LogFlag::kRateLimited;
+  // Whatever status a limit answers with.
+  if (from.code == kRateLimited) reply.grpc_status = GrpcStatus::kResourceExhausted;
   reply.detail = from.detail;
   reply.type = from.problem_type;
   reply.members = from.problem_members;

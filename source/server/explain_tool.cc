@@ -173,7 +173,7 @@ int ExplainFile(const std::string& path, const filters::Registry& filters,
   // Destroyed in the reverse order, after all that was built with them.
   observe::MetricRegistry metrics;
   upstream::ClusterSlots cluster_slots;
-  filters::StateStore states;
+  filters::StateStore states(/*served=*/false);
   config::BuildResult built;
   if (loaded.bootstrap != nullptr) {
     built = config::Build(

@@ -313,7 +313,7 @@ TEST(LogFlagTest, NamesAreDistinct) {
   LogRecord record;
   for (int i = 0; i < kLogFlagCount; ++i) record.flags.Add(static_cast<LogFlag>(1u << i));
   EXPECT_EQ(Text("$(flags)", record),
-            "NR,UH,UF,UO,UT,UR,UC,UPE,URX,RL,UAEX,DC,DPE,DT,IH,SI,LH,OM,DR\n");
+            "NR,UH,UF,UO,UT,UR,UC,UPE,URX,RL,UAEX,DC,DPE,DT,IH,SI,LH,OM,DR,RLD,RLU,RLW\n");
 }
 
 }  // namespace

@@ -144,6 +144,10 @@ TEST_F(LocalReplyTest, FiltersReplies) {
                               "\"detail\":\"An API key is needed.\""));
   EXPECT_TRUE(ReplyForFilter({401}).flags.Has(observe::LogFlag::kUnauthorized));
   EXPECT_TRUE(ReplyForFilter({429}).flags.Has(observe::LogFlag::kRateLimited));
+  EXPECT_EQ(ReplyForFilter({503, "rate_limited"}).grpc_status,
+            http::GrpcStatus::kResourceExhausted);
+  EXPECT_EQ(ReplyForFilter({503, "rate_limit_unavailable"}).grpc_status,
+            http::GrpcStatus::kUnavailable);
   EXPECT_EQ(ReplyForFilter({400}).code, "refused");
   EXPECT_EQ(ReplyForFilter({500}).code, "filter_failed");
   EXPECT_FALSE(ReplyForFilter({499}).title.empty());

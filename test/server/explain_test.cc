@@ -132,7 +132,7 @@ match        {"path_template":"/users/{id}","methods":["GET","POST"]}
 captures     id  7
 filters      request_id  built in
              cors        table shop
-             rate_limit  table shop  per-user: 10 per 1s, 100 at once, key header x-user=alice
+             rate_limit  table shop  per-user: 10 per 1s, 100 at once, key header x-user=alice, nothing used
 limits       timeout         2s
              idle_timeout    5m
              max_body_bytes  1GiB
@@ -184,7 +184,8 @@ TEST_F(ExplainTest, WhereFiltersComeFrom) {
   EXPECT_EQ(explained.filters[3].name, "per-team");
   EXPECT_EQ(explained.filters[3].kind, "rate_limit");
   EXPECT_EQ(explained.filters[3].from, "mount shop/team");
-  EXPECT_EQ(explained.filters[3].note, "team: 10 per 60s, 1 at once, key everybody, dry run");
+  EXPECT_EQ(explained.filters[3].note,
+            "team: 10 per 60s, 1 at once, key everybody, nothing used, dry run");
   ASSERT_EQ(explained.candidates.size(), 2u);
   EXPECT_EQ(explained.candidates[0].outcome, "mounted");
 }

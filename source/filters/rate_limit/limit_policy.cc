@@ -1,59 +1,21 @@
 #include "source/filters/rate_limit/limit_policy.h"
 
-#include <algorithm>
+#include <set>
 #include <utility>
 
 #include "api/gatehouse/v1/rate_limit.pb.h"
 #include "fmt/format.h"
-#include "source/base/random.h"
 #include "source/filters/build_context.h"
+#include "source/filters/rate_limit/limit_build.h"
 
 namespace gatehouse::filters {
 
 namespace {
 
-__extension__ using Wide = unsigned __int128;
-
 using Config = gatehouse::v1::RateLimit;
 
 constexpr uint32_t kDefaultMaxKeys = 100'000;
 constexpr uint32_t kMostKeys = 20'000'000;
-constexpr uint64_t kMicrosPerSecond = 1'000'000;
-
-std::string FieldOf(std::string_view outer, std::string_view inner) {
-  return outer.empty() ? std::string(inner) : fmt::format("{}.{}", outer, inner);
-}
-
-absl::StatusOr<BucketSpec> SpecOf(const Config& config, std::string_view field,
-                                  BuildContext& build) {
-  if (!config.has_token_bucket()) {
-    return build.Error(field, "needs an algorithm, such as token_bucket");
-  }
-  const gatehouse::v1::TokenBucket& bucket = config.token_bucket();
-  const auto& per = bucket.rate().per();
-  BucketSpec spec;
-  spec.amount = bucket.rate().amount();
-  if (per.seconds() < 0 || per.seconds() > int64_t{10} * 366 * 86400) {
-    return build.Error(FieldOf(field, "token_bucket.rate"), "the time must be up to ten years");
-  }
-  spec.per = std::chrono::seconds(per.seconds()) + Duration(per.nanos() / 1000);
-  if (spec.amount == 0 || spec.per <= Duration::zero()) {
-    return build.Error(
-        FieldOf(field, "token_bucket.rate"),
-        "must be more than 0, such as 10/s; to let nothing pass, use a respond route");
-  }
-  spec.burst = bucket.burst();
-  if (spec.burst == 0) {
-    const auto per_second =
-        static_cast<Wide>(spec.amount) * kMicrosPerSecond / static_cast<uint64_t>(spec.per.count());
-    spec.burst = static_cast<uint64_t>(std::clamp<Wide>(per_second, 1, 1u << 30));
-  }
-  if (!spec.Valid()) {
-    return build.Error(FieldOf(field, "token_bucket"),
-                       "at most 1000000000/s, and a bucket that fills up within ten years");
-  }
-  return spec;
-}
 
 // The text as a string of RFC 8941, section 3.3.3, or of JSON: the same for what is let through.
 std::string Quote(std::string_view text) {
@@ -65,102 +27,212 @@ std::string Quote(std::string_view text) {
   return quoted += '"';
 }
 
-// Everything that the counting depends on.
-std::string Fingerprint(const Config& config) {
-  Config counted;
-  *counted.mutable_token_bucket() = config.token_bucket();
-  *counted.mutable_key() = config.key();
-  counted.set_max_keys(config.max_keys());
-  return counted.SerializeAsString();
+// When something comes back bit by bit: how long until one more is there.
+uint64_t NextSeconds(const LimitSpec& spec) {
+  if (spec.kind != LimitKind::kTokenBucket && spec.kind != LimitKind::kLeakyQueue) return 0;
+  const auto per = static_cast<uint64_t>(spec.per.count());
+  const uint64_t micros = per / spec.amount + (per % spec.amount != 0);
+  return (micros + 999'999) / 1'000'000;
 }
 
-absl::Status ReadAnswer(const Config& config, std::string_view field, LimitPolicy& policy,
-                        BuildContext& build) {
-  const gatehouse::v1::RateLimitAnswer& answer = config.answer();
+LimitItem ItemOf(const LimitRule& rule, const std::string& name) {
+  LimitItem item;
+  item.quoted = Quote(name);
+  item.policy_item = fmt::format("{};q={}", item.quoted, rule.limit());
+  if (rule.spec().kind == LimitKind::kConcurrency) {
+    item.policy_item += ";qu=\"concurrent-requests\"";
+  } else if (rule.window_seconds() > 0) {
+    item.policy_item += fmt::format(";w={}", rule.window_seconds());
+  }
+  item.next_seconds = NextSeconds(rule.spec());
+  return item;
+}
+
+// What follows from the rules alone.
+void Describe(const std::string& policy, const LimitRules& rules, LimitTerms* terms) {
+  size_t number = 0;
+  for (const LimitRule& rule : rules.rules()) {
+    ++number;
+    const bool only = rules.rules().size() == 1;
+    terms->items.push_back(ItemOf(rule, only ? policy : fmt::format("{}.{}", policy, number)));
+    terms->holds |= rule.spec().kind == LimitKind::kConcurrency;
+    terms->queues |= rule.spec().kind == LimitKind::kLeakyQueue;
+    if (!terms->text.empty()) terms->text += " and ";
+    terms->text += rule.Text();
+    if (only) {
+      terms->problem_members =
+          fmt::format("\"violated-policies\":[{}]", terms->items.back().quoted);
+    }
+  }
+}
+
+// Reads a resource from top to bottom, notes all that is wrong, and returns the first of it.
+class PolicyReader {
+ public:
+  PolicyReader(const Config& config, std::string_view field, BuildContext& build)
+      : config_(config), field_(field), build_(build) {}
+
+  // All but the budgets and the metrics.
+  absl::StatusOr<LimitPolicy> Run() {
+    policy_.name = config_.name();
+    policy_.quoted_name = Quote(config_.name());
+    policy_.dry_run = config_.dry_run();
+    if (config_.max_keys() > kMostKeys) {
+      Error("max_keys", fmt::format("is at most {}", kMostKeys));
+    }
+    Take(LimitKey::Build(config_.key(), FieldOf(field_, "key"), build_), &policy_.key);
+    Take(LimitCost::Build(config_.cost(), FieldOf(field_, "cost"), build_), &policy_.cost);
+    MissingKey();
+    Answer();
+    Store();
+    Terms();
+    Plans();
+    if (!wrong_.ok()) return wrong_;
+    return std::move(policy_);
+  }
+
+ private:
+  void Error(std::string_view inner, std::string_view message) {
+    wrong_.Update(build_.Error(FieldOf(field_, inner), message));
+  }
+  template <typename T>
+  bool Take(absl::StatusOr<T> read, T* to) {
+    wrong_.Update(read.status());
+    if (read.ok()) *to = *std::move(read);
+    return read.ok();
+  }
+
+  void MissingKey() {
+    if (config_.on_missing_key() == Config::MISSING_KEY_SKIP) {
+      policy_.on_missing_key = LimitPolicy::MissingKey::kSkip;
+    } else if (config_.on_missing_key() == Config::MISSING_KEY_REJECT) {
+      policy_.on_missing_key = LimitPolicy::MissingKey::kReject;
+    }
+  }
+  void Answer();
+  void Store();
+  void Terms();
+  void Plans();
+  template <typename From>
+  void ReadTerms(const From& config, const std::string& field, LimitTerms* terms);
+
+  const Config& config_;
+  std::string field_;
+  BuildContext& build_;
+  LimitPolicy policy_;
+  absl::Status wrong_;
+};
+
+void PolicyReader::Answer() {
+  using Answer = gatehouse::v1::RateLimitAnswer;
+  const Answer& answer = config_.answer();
   if (answer.status() != 0) {
     if (answer.status() < 400 || answer.status() > 599) {
-      return build.Error(FieldOf(field, "answer.status"), "must be an error, 400 to 599");
+      Error("answer.status", "must be an error, 400 to 599");
     }
-    policy.status = static_cast<uint16_t>(answer.status());
+    policy_.status = static_cast<uint16_t>(answer.status());
   }
-  using Answer = gatehouse::v1::RateLimitAnswer;
-  policy.reset_is_delta = answer.reset() == Answer::RESET_FORMAT_DELTA;
-  policy.legacy_headers =
+  policy_.reset_is_delta = answer.reset() == Answer::RESET_FORMAT_DELTA;
+  policy_.legacy_headers =
       answer.headers() == Answer::HEADERS_ALL || answer.headers() == Answer::HEADERS_LEGACY;
-  policy.draft_headers =
+  policy_.draft_headers =
       answer.headers() == Answer::HEADERS_ALL || answer.headers() == Answer::HEADERS_DRAFT;
-  return absl::OkStatus();
+  Duration jitter{};
+  if (!Take(ReadDuration(answer.retry_jitter(), FieldOf(field_, "answer.retry_jitter"), build_),
+            &jitter)) {
+    return;
+  }
+  if (jitter > std::chrono::hours(1)) Error("answer.retry_jitter", "is at most 1h");
+  policy_.retry_jitter =
+      static_cast<uint64_t>(std::chrono::ceil<std::chrono::seconds>(jitter).count());
 }
 
-LimitPolicy::MissingKey MissingKeyOf(const Config& config) {
-  switch (config.on_missing_key()) {
-    case Config::MISSING_KEY_SKIP:
-      return LimitPolicy::MissingKey::kSkip;
-    case Config::MISSING_KEY_REJECT:
-      return LimitPolicy::MissingKey::kReject;
-    default:
-      return LimitPolicy::MissingKey::kSharedBudget;
+void PolicyReader::Store() {
+  if (config_.store().has_redis()) Error("store.redis", "is not there yet; use local: {}");
+  if (config_.store().has_service()) Error("store.service", "is not there yet; use local: {}");
+}
+
+template <typename From>
+void PolicyReader::ReadTerms(const From& config, const std::string& field, LimitTerms* terms) {
+  if (!Take(LimitRulesOf(config, field, build_), &terms->setting.rules)) return;
+  terms->setting.max_keys = config_.max_keys() == 0 ? kDefaultMaxKeys : config_.max_keys();
+  // One budget for all needs no room for more.
+  if (config_.key().empty()) terms->setting.max_keys = 1;
+  Describe(policy_.name, terms->setting.rules, terms);
+  for (const LimitRule& rule : terms->setting.rules.rules()) {
+    const uint64_t cost = policy_.cost.fixed();
+    if (cost <= rule.limit()) continue;
+    const std::string what = terms->plan.empty() ? "" : fmt::format(" of plan \"{}\"", terms->plan);
+    Error("cost.fixed", fmt::format("{} is more than the limit{} holds, {}: nothing would pass",
+                                    cost, what, rule.limit()));
   }
 }
 
-// Seconds that an empty bucket needs to fill up.
-uint64_t WindowSeconds(const BucketSpec& spec) {
-  const auto second = static_cast<Wide>(spec.amount) * kMicrosPerSecond;
-  const auto window = static_cast<Wide>(spec.burst) * static_cast<uint64_t>(spec.per.count());
-  return std::max<uint64_t>(static_cast<uint64_t>((window + second - 1) / second), 1);
+void PolicyReader::Terms() { ReadTerms(config_, field_, &policy_.own); }
+
+void PolicyReader::Plans() {
+  if (config_.has_plan()) {
+    Take(LimitPlanName::Build(config_.plan(), FieldOf(field_, "plan"), build_), &policy_.plan_name);
+    if (config_.plans().empty()) Error("plan", "names no plan: list them in plans");
+  }
+  std::set<std::string_view> names;
+  for (int i = 0; i < config_.plans_size(); ++i) {
+    const gatehouse::v1::RateLimitPlan& config = config_.plans(i);
+    const std::string inner = fmt::format("plans[{}]", i);
+    LimitTerms terms;
+    terms.plan = config.name();
+    if (config.name().empty()) Error(inner + ".name", "must not be empty");
+    if (!names.insert(config.name()).second) {
+      Error(inner + ".name", fmt::format("\"{}\" is there twice", config.name()));
+    }
+    if (config.has_unlimited()) {
+      terms.text = "unlimited";
+    } else {
+      ReadTerms(config, FieldOf(field_, inner), &terms);
+    }
+    policy_.plans.push_back(std::move(terms));
+  }
+  std::ranges::sort(policy_.plans, {}, &LimitTerms::plan);
 }
 
-// All but the buckets and the metrics.
-absl::StatusOr<LimitPolicy> Read(const Config& config, std::string_view field, BucketSpec& spec,
-                                 BuildContext& build) {
-  // All that is wrong is noted; the first of it is returned.
-  absl::StatusOr<BucketSpec> read = SpecOf(config, field, build);
-  absl::Status wrong = read.status();
-  if (config.max_keys() > kMostKeys) {
-    wrong.Update(build.Error(FieldOf(field, "max_keys"), fmt::format("is at most {}", kMostKeys)));
-  }
-  absl::StatusOr<LimitKey> key = LimitKey::Build(config.key(), FieldOf(field, "key"), build);
-  wrong.Update(key.status());
-  LimitPolicy policy;
-  wrong.Update(ReadAnswer(config, field, policy, build));
-  if (!wrong.ok()) return wrong;
-  spec = *read;
-  policy.key = *std::move(key);
-  policy.name = config.name();
-  policy.dry_run = config.dry_run();
-  policy.on_missing_key = MissingKeyOf(config);
-  policy.limit = spec.burst;
-  policy.quoted_name = Quote(config.name());
-  policy.policy_item =
-      fmt::format("{};q={};w={}", policy.quoted_name, spec.burst, WindowSeconds(spec));
-  policy.rate_text = fmt::format("{} per {:g}s, {} at once", spec.amount,
-                                 std::chrono::duration<double>(spec.per).count(), spec.burst);
-  policy.problem_members = fmt::format("\"violated-policies\":[{}]", policy.quoted_name);
-  return policy;
+// What makes a budget another one. All else may change.
+std::string IdentityOf(const Config& config, const LimitTerms& terms) {
+  Config identity;
+  *identity.mutable_key() = config.key();
+  identity.set_max_keys(static_cast<uint32_t>(terms.setting.max_keys));
+  return fmt::format("{}\n{}", terms.plan, identity.SerializeAsString());
+}
+
+std::string SpecText(const LimitSpec& spec) {
+  return fmt::format("{} {} {} {} {} {} {}\n", static_cast<int>(spec.kind), spec.amount,
+                     spec.per.count(), spec.capacity, spec.max_delay.count(),
+                     static_cast<int>(spec.period), spec.utc_offset.count());
+}
+
+void FindBudget(const Config& config, BuildContext& build, LimitTerms* terms) {
+  if (terms->items.empty()) return;
+  LimitSetting& setting = terms->setting;
+  for (const LimitRule& rule : setting.rules.rules()) setting.fingerprint += SpecText(rule.spec());
+  terms->budget = build.states().Get<LimitBudget>(config.name(), IdentityOf(config, *terms), [&] {
+    return std::make_shared<LimitBudget>(setting, build.states().served());
+  });
+  setting.edition = terms->budget->NextEdition();
 }
 
 }  // namespace
 
 absl::StatusOr<LimitPolicy> LimitPolicy::Build(const Config& config, std::string_view field,
                                                BuildContext& build) {
-  BucketSpec spec;
-  absl::StatusOr<LimitPolicy> policy = Read(config, field, spec, build);
+  absl::StatusOr<LimitPolicy> policy = PolicyReader(config, field, build).Run();
   if (!policy.ok()) return policy;
-  const uint32_t max_keys = config.max_keys() == 0 ? kDefaultMaxKeys : config.max_keys();
-  policy->state = build.states().Get<LimitState>(config.name(), Fingerprint(config), [&] {
-    Random random = Random::FromKernel();
-    const uint64_t seed = random.Next();
-    // One budget for all needs no room for more.
-    return std::make_shared<LimitState>(spec, config.key().empty() ? 1 : max_keys, seed,
-                                        random.Next());
-  });
+  FindBudget(config, build, &policy->own);
+  for (LimitTerms& terms : policy->plans) FindBudget(config, build, &terms);
   policy->metrics = build.metrics().Acquire<RateLimitMetrics>({config.name()});
   return policy;
 }
 
 absl::Status CheckRateLimit(const Config& config, BuildContext& build) {
-  BucketSpec spec;
-  return Read(config, "", spec, build).status();
+  return PolicyReader(config, "", build).Run().status();
 }
 
 }  // namespace gatehouse::filters

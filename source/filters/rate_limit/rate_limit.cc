@@ -1,52 +1,88 @@
 #include "source/filters/rate_limit/rate_limit.h"
 
 #include <algorithm>
-#include <charconv>
-#include <iterator>
-#include <optional>
-#include <string>
+#include <new>
+#include <set>
 #include <string_view>
-#include <utility>
 
 #include "api/gatehouse/filters/v1/rate_limit.pb.h"
 #include "fmt/format.h"
 #include "source/filters/build_context.h"
-#include "source/http/names.h"
+#include "source/filters/rate_limit/limit_explain.h"
 
 namespace gatehouse::filters {
 
 namespace {
 
-using http::HeaderMap;
-using http::Name;
+using State = AppliedLimit::State;
 
 constexpr std::string_view kQuotaExceeded =
     "https://iana.org/assignments/http-problem-types#quota-exceeded";
-constexpr size_t kNumberSize = 20;
+constexpr std::string_view kDryRun = "rate_limit.dry_run";
 
-// Rounded up: who comes at that second finds what was promised.
-uint64_t Seconds(Duration time) {
-  return static_cast<uint64_t>((time.count() + 999'999) / 1'000'000);
+// Until it is a request's turn.
+class Turn {
+ public:
+  Turn(net::Loop& loop, Duration after) : loop_(loop), after_(after), timer_(&Turn::OnTime, this) {}
+  void Start(Waker waker) {
+    waker_ = waker;
+    loop_.Arm(timer_, after_);
+  }
+
+ private:
+  static void OnTime(void* self) { static_cast<Turn*>(self)->waker_(); }
+
+  net::Loop& loop_;
+  Duration after_;
+  Timer timer_;
+  Waker waker_;
+};
+
+// Whose budget, and how much of it. False: the policy does not limit the request.
+bool Identify(uint64_t route_cost, FilterContext& context, AppliedLimit& applied) {
+  const LimitPolicy& policy = *applied.policy;
+  LimitKey::Bytes bytes(context.arena());
+  std::string_view key;
+  if (policy.key.Write(context, bytes)) {
+    key = bytes.view();
+  } else {
+    if (policy.on_missing_key == LimitPolicy::MissingKey::kSkip) return false;
+    if (policy.on_missing_key == LimitPolicy::MissingKey::kReject) applied.state = State::kRefused;
+    key = LimitKey::kMissing;
+  }
+  applied.request.cost = route_cost != 0 ? route_cost : policy.cost.Of(context);
+  applied.request.micros = context.loop().WallMicros();
+  applied.request.hash = applied.terms->budget->hash()(key);
+  return true;
 }
 
-// When the next thing worth waiting for happens: a token, if there is none; else the full bucket.
-uint64_t ResetSeconds(const BucketTake& take) {
-  return Seconds(take.remaining == 0 ? take.retry_after : take.full_after);
+// What a request without a key is shown when it is refused for that.
+void RefuseKeyless(AppliedLimit& applied) {
+  for (const LimitRule& rule : applied.terms->setting.rules.rules()) {
+    LimitTake& take = applied.takes.takes[applied.takes.count++];
+    take.limit = rule.limit();
+    take.retry_after = take.reset_after = std::chrono::seconds(1);
+  }
 }
 
-void SetNumber(HeaderMap& headers, Name name, uint64_t number) {
-  char text[kNumberSize];
-  const char* end = std::to_chars(text, text + kNumberSize, number).ptr;
-  headers.Set(name, {text, static_cast<size_t>(end - text)});
+void TakeLocally(AppliedLimit& applied) {
+  LimitBudget& budget = *applied.terms->budget;
+  const LimitRequest& request = applied.request;
+  budget.Follow(applied.terms->setting, request.micros);
+  const bool taken = budget.table().Take(request.hash, request.cost, request.micros, applied.takes);
+  applied.state = taken ? State::kTaken : State::kRefused;
 }
 
-std::optional<uint64_t> GetNumber(const HeaderMap& headers, Name name) {
-  const auto text = headers.Get(name);
-  if (!text) return std::nullopt;
-  uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), number);
-  if (error != std::errc() || end != text->data() + text->size()) return std::nullopt;
-  return number;
+// A policy in dry run has decided: it is counted, and changes nothing.
+void NoteDryRun(const AppliedLimit& applied, FilterContext& context) {
+  const RateLimitMetrics& metrics = *applied.policy->metrics;
+  if (applied.state != State::kRefused) {
+    context.counters().Add(metrics.allowed);
+    return;
+  }
+  context.counters().Add(metrics.dry_run_rejected);
+  context.AddFlag(observe::LogFlag::kRateLimitDryRun);
+  context.SetNote(kDryRun, applied.policy->name);
 }
 
 }  // namespace
@@ -55,10 +91,11 @@ absl::StatusOr<RateLimit> RateLimit::Build(const v1::RateLimitFilter& config, Bu
   if (config.policies().empty()) return build.Error("policies", "must name a rate limit");
   std::vector<LimitPolicy> policies;
   absl::Status status;
+  std::set<std::string_view> names;
   for (int i = 0; i < config.policies_size(); ++i) {
     const std::string field = fmt::format("policies[{}]", i);
     const std::string& name = config.policies(i);
-    if (std::ranges::find(policies, name, &LimitPolicy::name) != policies.end()) {
+    if (!names.insert(name).second) {
       status = build.Error(field, fmt::format("rate limit \"{}\" is named twice", name));
       continue;
     }
@@ -75,126 +112,123 @@ absl::StatusOr<RateLimit> RateLimit::Build(const v1::RateLimitFilter& config, Bu
     }
   }
   if (!status.ok()) return status;
-  return RateLimit(std::move(policies));
+  // Those that need not wait first: then what they refuse costs nobody a question.
+  std::ranges::stable_sort(policies, {}, &LimitPolicy::store);
+  return RateLimit(std::move(policies), config.cost());
 }
 
 std::string RateLimit::Explain(FilterContext& context) const {
   std::string text;
   for (const LimitPolicy& policy : policies_) {
     if (!text.empty()) text += "; ";
-    fmt::format_to(std::back_inserter(text), "{}: {}, ", policy.name, policy.rate_text);
-    if (const std::optional<std::string> key = policy.key.Describe(context)) {
-      fmt::format_to(std::back_inserter(text), "key {}", *key);
-    } else if (policy.on_missing_key == LimitPolicy::MissingKey::kSkip) {
-      text += "no key: not counted";
-    } else if (policy.on_missing_key == LimitPolicy::MissingKey::kReject) {
-      fmt::format_to(std::back_inserter(text), "no key: refused with {}", policy.status);
-    } else {
-      text += "no key: the budget of all requests without one";
-    }
-    if (policy.dry_run) text += ", dry run";
+    text += ExplainLimit(policy, cost_, context);
   }
   return text;
 }
 
 Verdict RateLimit::Call::OnRequestHeaders(const RateLimit& filter, FilterContext& context) {
-  applied_ = context.arena().NewArray<Applied>(filter.policies_.size());
-  const TimePoint now = context.now();
-  for (const LimitPolicy& policy : filter.policies_) {
-    LimitState& state = *policy.state;
-    std::optional<uint64_t> key = policy.key.Hash(context, state.hash);
-    if (!key && policy.on_missing_key == LimitPolicy::MissingKey::kSkip) continue;
-    BucketTake take;
-    if (!key && policy.on_missing_key == LimitPolicy::MissingKey::kReject) {
-      take.retry_after = std::chrono::seconds(1);
-    } else {
-      take = state.table.Take(key.value_or(LimitKey::MissingHash(state.hash)), now);
-    }
-    if (policy.dry_run) {
-      if (take.allowed) {
-        context.counters().Add(policy.metrics->allowed);
-      } else {
-        NoteDryRun(policy, context);
-      }
-      continue;
-    }
-    new (&applied_[count_++]) Applied{&policy, take};
-    if (!take.allowed) return Reject(policy, context);
-    context.counters().Add(policy.metrics->allowed);
-  }
-  return Continue();
+  applied_ = context.arena().NewArray<AppliedLimit>(filter.policies_.size());
+  return Ask(filter, context);
 }
 
-Verdict RateLimit::Call::Reject(const LimitPolicy& policy, FilterContext& context) {
-  rejected_ = true;
-  const uint32_t last = count_ - 1;
-  for (uint32_t i = 0; i < last; ++i) {
-    applied_[i].policy->state->table.GiveBack(applied_[i].take);
+Verdict RateLimit::Call::Ask(const RateLimit& filter, FilterContext& context) {
+  while (next_ < filter.policies_.size()) {
+    const LimitPolicy& policy = filter.policies_[next_++];
+    const LimitTerms& terms = policy.TermsOf(context);
+    if (terms.budget == nullptr) continue;  // unlimited
+    AppliedLimit& applied = *new (&applied_[count_]) AppliedLimit;
+    applied.policy = &policy;
+    applied.terms = &terms;
+    if (!Identify(filter.cost_, context, applied)) continue;
+    ++count_;
+    if (applied.state == State::kRefused) {
+      RefuseKeyless(applied);
+    } else {
+      TakeLocally(applied);
+    }
+    holds_ |= terms.holds;
+    if (policy.dry_run) {
+      NoteDryRun(applied, context);
+    } else if (applied.state == State::kRefused) {
+      return Reject(applied, context);
+    }
   }
-  applied_[0] = applied_[last];  // the others would only make Retry-After look too early
-  count_ = 1;
+  return Admit(context);
+}
+
+// All policies agree. The longest delay is that of all of them.
+Verdict RateLimit::Call::Admit(FilterContext& context) {
+  Duration delay{};
+  for (const AppliedLimit& applied : std::span(applied_, count_)) {
+    if (applied.policy->dry_run || applied.state != State::kTaken) continue;
+    if (!applied.terms->queues) {
+      context.counters().Add(applied.policy->metrics->allowed);
+      continue;
+    }
+    const Duration own = applied.takes.delay();
+    delay = std::max(delay, own);
+    context.counters().Add(own > Duration::zero() ? applied.policy->metrics->delayed
+                                                  : applied.policy->metrics->allowed);
+  }
+  if (delay <= Duration::zero()) {
+    phase_ = Phase::kPassed;
+    return Continue();
+  }
+  context.AddFlag(observe::LogFlag::kRateLimitDelayed);
+  holds_ = true;  // until its turn has come it may still leave
+  return context.AwaitOperation<Turn>(
+      [this](Turn&) -> Verdict {
+        phase_ = Phase::kPassed;
+        return Continue();
+      },
+      context.loop(), delay);
+}
+
+Verdict RateLimit::Call::Reject(AppliedLimit& applied, FilterContext& context) {
+  GiveBackAll(context);
+  phase_ = Phase::kRejected;
+  const LimitPolicy& policy = *applied.policy;
   context.counters().Add(policy.metrics->rejected);
   context.AddFlag(observe::LogFlag::kRateLimited);
   Reply reply{policy.status, "rate_limited", "Too many requests; try again later."};
+  if (applied.takes.retry_after() == LimitTake::kForever) {
+    reply.detail = "The request costs more than its limit ever allows.";
+  }
   reply.problem_type = kQuotaExceeded;
-  reply.problem_members = policy.problem_members;
+  reply.problem_members = RefusedMembers(applied, context);
   return reply;
 }
 
-void RateLimit::Call::NoteDryRun(const LimitPolicy& policy, FilterContext& context) const {
-  context.counters().Add(policy.metrics->dry_run_rejected);
-  context.SetNote("rate_limit.dry_run", policy.name);
+// The request goes no further: as if it had never come. Policies in dry run have counted it.
+void RateLimit::Call::GiveBackAll(FilterContext& context) {
+  const int64_t micros = context.loop().WallMicros();
+  for (AppliedLimit& applied : std::span(applied_, count_)) {
+    if (applied.state != State::kTaken || applied.policy->dry_run) continue;
+    applied.state = State::kOver;
+    const LimitRequest& request = applied.request;
+    applied.terms->budget->table().GiveBack(request.hash, request.cost, request.micros, micros);
+  }
 }
 
 Verdict RateLimit::Call::OnResponseHeaders(const RateLimit&, FilterContext& context) {
   if (count_ == 0) return Continue();
-  if (rejected_) {
-    const uint64_t wait = Seconds(applied_[0].take.retry_after);
-    SetNumber(context.response(), Name::kRetryAfter, std::max<uint64_t>(wait, 1));
+  if (phase_ == Phase::kRejected) {
+    WriteRefusedHeaders(applied_[count_ - 1], context);
+  } else {
+    WriteLimitHeaders({applied_, count_}, context);
   }
-  WriteLegacy(context);
-  WriteDraft(context);
   return Continue();
 }
 
-// Of several policies, the one that is nearest to its end.
-void RateLimit::Call::WriteLegacy(FilterContext& context) const {
-  const Applied* tightest = nullptr;
-  for (const Applied& applied : std::span(applied_, count_)) {
-    if (!applied.policy->legacy_headers) continue;
-    const bool tighter = tightest == nullptr || applied.take.remaining < tightest->take.remaining ||
-                         (applied.take.remaining == tightest->take.remaining &&
-                          ResetSeconds(applied.take) > ResetSeconds(tightest->take));
-    if (tighter) tightest = &applied;
-  }
-  if (tightest == nullptr) return;
-  HeaderMap& response = context.response();
-  // The origin server may have a limit of its own: what it says is not made looser.
-  const auto origins = GetNumber(response, Name::kXRatelimitRemaining);
-  if (origins && *origins < tightest->take.remaining) return;
-  uint64_t reset = ResetSeconds(tightest->take);
-  if (!tightest->policy->reset_is_delta) {
-    reset += Seconds(Duration(context.loop().WallMicros()));
-  }
-  SetNumber(response, Name::kXRatelimitLimit, tightest->policy->limit);
-  SetNumber(response, Name::kXRatelimitRemaining, tightest->take.remaining);
-  SetNumber(response, Name::kXRatelimitReset, reset);
-}
-
-// draft-ietf-httpapi-ratelimit-headers-10: lists, to which an origin server's own items belong too.
-void RateLimit::Call::WriteDraft(FilterContext& context) const {
-  HeaderMap& response = context.response();
-  for (const Applied& applied : std::span(applied_, count_)) {
-    if (!applied.policy->draft_headers) continue;
-    const std::string_view name = applied.policy->quoted_name;
-    char* const item = context.arena().AllocateChars(name.size() + 2 * kNumberSize + 6);
-    char* end = std::ranges::copy(name, item).out;
-    end = std::ranges::copy(std::string_view(";r="), end).out;
-    end = std::to_chars(end, end + kNumberSize, applied.take.remaining).ptr;
-    end = std::ranges::copy(std::string_view(";t="), end).out;
-    end = std::to_chars(end, end + kNumberSize, ResetSeconds(applied.take)).ptr;
-    response.Append(Name::kRatelimit, {item, static_cast<size_t>(end - item)});
-    response.Append(Name::kRatelimitPolicy, applied.policy->policy_item);
+void RateLimit::Call::OnFinish(const RateLimit&, FilterContext& context) {
+  if (!holds_) return;
+  if (phase_ == Phase::kAsking) GiveBackAll(context);
+  const int64_t micros = context.loop().WallMicros();
+  for (AppliedLimit& applied : std::span(applied_, count_)) {
+    if (applied.state != State::kTaken || !applied.terms->holds) continue;
+    applied.state = State::kOver;
+    const LimitRequest& request = applied.request;
+    applied.terms->budget->table().Release(request.hash, request.cost, micros);
   }
 }
 

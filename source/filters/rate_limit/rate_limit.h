@@ -6,12 +6,14 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 
 #include "source/filters/filter.h"
 #include "source/filters/filter_context.h"
+#include "source/filters/rate_limit/limit_headers.h"
 #include "source/filters/rate_limit/limit_policy.h"
 
 namespace gatehouse::filters::v1 {
@@ -24,40 +26,49 @@ class BuildContext;
 
 class RateLimit {
  public:
-  static constexpr Hooks kHooks = Hooks::kRequestHeaders | Hooks::kResponseHeaders;
+  static constexpr Hooks kHooks = Hooks::kRequestHeaders | Hooks::kResponseHeaders | Hooks::kFinish;
   [[nodiscard]] static absl::StatusOr<RateLimit> Build(const filters::v1::RateLimitFilter& config,
                                                        BuildContext& build);
 
-  // Its limits, and whose budget the request would take from.
+  // Its limits, whose budget the request would take from, and what is left of it.
   [[nodiscard]] std::string Explain(FilterContext& context) const;
 
+  // All policies or none: when one refuses, those before it get back what they gave. Between the
+  // two, another request may find that missing.
+  //
+  //            OnRequestHeaders
+  //                   |          store, turn
+  //                   v  <---------------------- (waits)
+  //   kAsking ------> each policy: taken ---------> kPassed:   OnFinish ends what is held
+  //      |                \---- refused ----------> kRejected: what was taken is given back
+  //      \--- the exchange ends meanwhile: OnFinish gives back
   struct Call {
-    // All policies or none: when one rejects, those before it get their token back. Between the
-    // two, another request may find that token missing.
     Verdict OnRequestHeaders(const RateLimit& filter, FilterContext& context);
     Verdict OnResponseHeaders(const RateLimit& filter, FilterContext& context);
+    void OnFinish(const RateLimit& filter, FilterContext& context);
 
    private:
-    struct Applied {
-      const LimitPolicy* policy;
-      BucketTake take;
-    };
+    enum class Phase : uint8_t { kAsking, kPassed, kRejected };
 
-    [[nodiscard]] Verdict Reject(const LimitPolicy& policy, FilterContext& context);
-    void NoteDryRun(const LimitPolicy& policy, FilterContext& context) const;
-    void WriteLegacy(FilterContext& context) const;
-    void WriteDraft(FilterContext& context) const;
+    [[nodiscard]] Verdict Ask(const RateLimit& filter, FilterContext& context);
+    [[nodiscard]] Verdict Admit(FilterContext& context);
+    [[nodiscard]] Verdict Reject(AppliedLimit& applied, FilterContext& context);
+    void GiveBackAll(FilterContext& context);
 
-    // What is shown in headers: the policies that counted, or the one that rejects. In the arena.
-    Applied* applied_ = nullptr;
+    // The policies that have decided, in their order. In the arena.
+    AppliedLimit* applied_ = nullptr;
     uint32_t count_ = 0;
-    bool rejected_ = false;
+    uint32_t next_ = 0;  // of the filter's policies
+    Phase phase_ = Phase::kAsking;
+    bool holds_ = false;  // something has to be ended by OnFinish
   };
 
  private:
-  explicit RateLimit(std::vector<LimitPolicy> policies) : policies_(std::move(policies)) {}
+  RateLimit(std::vector<LimitPolicy> policies, uint64_t cost)
+      : policies_(std::move(policies)), cost_(cost) {}
 
   std::vector<LimitPolicy> policies_;
+  uint64_t cost_;  // 0: as the policies say
 };
 
 }  // namespace gatehouse::filters

@@ -1,6 +1,7 @@
 #include "source/filters/rate_limit/rate_limit.h"
 
 #include <map>
+#include <set>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -43,11 +44,17 @@ class RateLimitTest : public FilterFixture {
   int Send(const std::string& client = "a") {
     NextRequest();
     if (!client.empty()) request_.headers.Add("X-Client", client);
+    for (const auto& [name, value] : clients_) request_.headers.Set(name, value);
     Use(*tested_);
+    return Answered(run_.RequestHeaders());
+  }
+  int Answered(Progress progress) {
     int status = 200;
-    if (run_.RequestHeaders() == Progress::kReply) {
+    if (progress == Progress::kWait) return 0;
+    if (progress == Progress::kReply) {
       status = run_.reply().status;
       code_ = run_.reply().code;
+      detail_ = run_.reply().detail;
       members_ = run_.reply().problem_members;
       run_.BeginReply();
     } else {
@@ -61,13 +68,13 @@ class RateLimitTest : public FilterFixture {
     for (int i = 0; i < count; ++i) passed += Send(client) == 200;
     return passed;
   }
-  uint64_t Counted(const char* result) {
-    uint64_t total = 0;
-    const auto metrics = registry_.Acquire<RateLimitMetrics>({"overall"});
-    if (std::string_view(result) == "allowed") total = counters_->Value(metrics->allowed);
-    if (std::string_view(result) == "rejected") total = counters_->Value(metrics->rejected);
-    if (std::string_view(result) == "dry") total = counters_->Value(metrics->dry_run_rejected);
-    return total;
+  uint64_t Counted(const char* result, const char* policy = "overall") {
+    const auto metrics = registry_.Acquire<RateLimitMetrics>({policy});
+    const std::map<std::string_view, observe::CounterId> ids = {{"allowed", metrics->allowed},
+                                                                {"delayed", metrics->delayed},
+                                                                {"rejected", metrics->rejected},
+                                                                {"dry", metrics->dry_run_rejected}};
+    return counters_->Value(ids.at(result));
   }
   std::string ErrorsOf(const std::string& config) {
     const auto built = Build<RateLimit, v1::RateLimitFilter>(config);
@@ -78,7 +85,9 @@ class RateLimitTest : public FilterFixture {
   std::map<std::string, gatehouse::v1::RateLimit> limits_;
   std::optional<AnyFilter> tested_;
   std::map<std::string, std::string> origins_;  // the origin server's response fields
+  std::map<std::string, std::string> clients_;  // the request's
   std::string code_;
+  std::string detail_;
   std::string members_;
 };
 
@@ -212,7 +221,8 @@ TEST_F(RateLimitTest, DryRunCountsAndLetsEverythingPass) {
   UseLimits("policies: 'overall'");
   EXPECT_EQ(Passed(5), 5);
   EXPECT_EQ(context_.GetNote("rate_limit.dry_run"), "overall");
-  EXPECT_TRUE(context_.flags().empty());
+  EXPECT_TRUE(context_.flags().Has(observe::LogFlag::kRateLimitDryRun));
+  EXPECT_FALSE(context_.flags().Has(observe::LogFlag::kRateLimited));
   EXPECT_TRUE(response_.headers.empty());
   EXPECT_EQ(Counted("allowed"), 3u);
   EXPECT_EQ(Counted("dry"), 2u);
@@ -235,16 +245,57 @@ TEST_F(RateLimitTest, TheOriginServersTighterLimitIsNotMadeLooser) {
   EXPECT_EQ(Response("X-RateLimit-Remaining"), "98");
 }
 
-TEST_F(RateLimitTest, CountsGoOnOverAChangeOfTheConfigThatIsNotAboutCounting) {
+TEST_F(RateLimitTest, CountsGoOnOverAChangeOfTheConfig) {
   Resource(kOnePerHour);
   UseLimits("policies: 'overall'");
   EXPECT_EQ(Passed(3), 3);
   Resource(std::string(kOnePerHour) + " answer { status: 503 }");
   UseLimits("policies: 'overall'");
   EXPECT_EQ(Send(), 503);
-  Resource("name: 'overall' token_bucket { rate { amount: 2 per { seconds: 3600 } } burst: 3 }");
+  // Three are used, whatever the limit is now.
+  Resource("name: 'overall' token_bucket { rate { amount: 1 per { seconds: 3600 } } burst: 5 }");
   UseLimits("policies: 'overall'");
-  EXPECT_EQ(Passed(4), 3);
+  EXPECT_EQ(Passed(4), 2);
+  EXPECT_EQ(Response("X-RateLimit-Limit"), "5");
+  Resource("name: 'overall' fixed_window { limit { amount: 9 per { seconds: 86400 } } }");
+  UseLimits("policies: 'overall'");
+  EXPECT_EQ(Passed(9), 4);
+  // One limit more, and one less.
+  Resource(
+      "name: 'overall' limits { limits { fixed_window { limit { amount: 9 per { seconds: 86400 } } "
+      "} } limits { quota { limit: 1 per: PERIOD_YEAR } } }");
+  UseLimits("policies: 'overall'");
+  EXPECT_EQ(Send(), 429);
+  Resource("name: 'overall' fixed_window { limit { amount: 11 per { seconds: 86400 } } }");
+  UseLimits("policies: 'overall'");
+  EXPECT_EQ(Passed(9), 2);
+}
+
+TEST_F(RateLimitTest, AConfigThatNoRequestUsesChangesNothing) {
+  Resource(kOnePerHour);
+  UseLimits("policies: 'overall'");
+  EXPECT_EQ(Passed(1), 1);
+  const AnyFilter live = *tested_;
+  Resource("name: 'overall' token_bucket { rate { amount: 1 per { seconds: 3600 } } burst: 50 }");
+  UseLimits("policies: 'overall'");  // built, then refused
+  tested_ = live;
+  EXPECT_EQ(Passed(9), 2);
+  EXPECT_EQ(Response("X-RateLimit-Limit"), "3");
+}
+
+// A worker that has not adopted the new config yet does not bring the old limit back.
+TEST_F(RateLimitTest, TheNewestConfigDecides) {
+  Resource(kOnePerHour);
+  UseLimits("policies: 'overall'");
+  const AnyFilter old = *tested_;
+  Resource("name: 'overall' token_bucket { rate { amount: 1 per { seconds: 3600 } } burst: 5 }");
+  UseLimits("policies: 'overall'");
+  const AnyFilter fresh = *tested_;
+  EXPECT_EQ(Passed(2), 2);
+  tested_ = old;
+  EXPECT_EQ(Passed(2), 2);
+  tested_ = fresh;
+  EXPECT_EQ(Passed(2), 1);
 }
 
 TEST_F(RateLimitTest, PlacesThatNameOneResourceShareItsBudget) {
@@ -257,21 +308,240 @@ TEST_F(RateLimitTest, PlacesThatNameOneResourceShareItsBudget) {
   EXPECT_EQ(Passed(2), 1);
 }
 
-TEST_F(RateLimitTest, TheDefaultBurstIsOneSecondsWorth) {
-  Resource("name: 'a' token_bucket { rate { amount: 600 per { seconds: 60 } } }");
-  UseLimits("policies: 'a'");
-  EXPECT_EQ(Passed(20), 10);
-  Resource("name: 'b' token_bucket { rate { amount: 1 per { seconds: 60 } } }");
-  UseLimits("policies: 'b'");
-  EXPECT_EQ(Passed(20), 1);
-}
-
 TEST_F(RateLimitTest, NamesAreQuotedWhereverTheyAppear) {
   Resource("name: 'a \\\"b\\\\c\\303\\274' token_bucket { rate { amount: 1 per { seconds: 1 } } }");
   UseLimits("policies: 'a \\\"b\\\\c\\303\\274'");
   EXPECT_EQ(Passed(2), 1);
   EXPECT_EQ(Response("RateLimit-Policy"), "\"a \\\"b\\\\c__\";q=1;w=1");
   EXPECT_EQ(members_, "\"violated-policies\":[\"a \\\"b\\\\c__\"]");
+}
+
+TEST_F(RateLimitTest, SeveralLimitsOfOnePolicy) {
+  Resource(
+      "name: 'overall' limits { limits { fixed_window { limit { amount: 2 per { seconds: 1 } } } } "
+      "limits { fixed_window { limit { amount: 3 per { seconds: 3600 } } } } }");
+  UseLimits("policies: 'overall'");
+  EXPECT_EQ(Send(), 200);
+  EXPECT_EQ(Response("RateLimit"), "\"overall.1\";r=1;t=1, \"overall.2\";r=2;t=3600");
+  EXPECT_EQ(Response("RateLimit-Policy"), "\"overall.1\";q=2;w=1, \"overall.2\";q=3;w=3600");
+  EXPECT_EQ(Response("X-RateLimit-Limit"), "2");
+  EXPECT_EQ(Passed(2), 1);
+  EXPECT_EQ(members_, "\"violated-policies\":[\"overall.1\"]");
+  EXPECT_EQ(Response("RateLimit"), "\"overall.1\";r=0;t=1");
+  EXPECT_EQ(Response("Retry-After"), "1");
+  Advance(1s);
+  // What the first one refused did not count in the second.
+  EXPECT_EQ(Passed(3), 1);
+  EXPECT_EQ(members_, "\"violated-policies\":[\"overall.2\"]");
+  EXPECT_EQ(Response("RateLimit"), "\"overall.2\";r=0;t=3599");
+  EXPECT_EQ(Response("Retry-After"), "3599");
+  Resource(
+      "name: 'both' limits { limits { fixed_window { limit { amount: 1 per { seconds: 1 } } } } "
+      "limits { fixed_window { limit { amount: 1 per { seconds: 3600 } } } } }");
+  UseLimits("policies: 'both'");
+  EXPECT_EQ(Passed(2), 1);
+  EXPECT_EQ(members_, "\"violated-policies\":[\"both.1\",\"both.2\"]");
+}
+
+TEST_F(RateLimitTest, WhatARequestCosts) {
+  Resource(std::string(kOnePerHour) + " cost { fixed: 2 header: 'X-Cost' }");
+  UseLimits("policies: 'overall'");
+  EXPECT_EQ(Send(), 200);
+  EXPECT_EQ(Response("X-RateLimit-Remaining"), "1");
+  EXPECT_EQ(Send(), 429);
+  EXPECT_EQ(Response("X-RateLimit-Remaining"), "1");
+  EXPECT_EQ(Response("Retry-After"), "3600");
+  clients_["X-Cost"] = "1";
+  EXPECT_EQ(Send(), 200);
+  EXPECT_EQ(Response("X-RateLimit-Remaining"), "0");
+  // Never.
+  clients_["X-Cost"] = "4";
+  EXPECT_EQ(Send(), 429);
+  EXPECT_EQ(Response("Retry-After"), "-");
+  EXPECT_THAT(detail_, HasSubstr("more than its limit ever allows"));
+  // As the route says.
+  UseLimits("policies: 'overall' cost: 3");
+  Advance(std::chrono::hours(3));
+  EXPECT_EQ(Send(), 200);
+  EXPECT_EQ(Response("X-RateLimit-Remaining"), "0");
+}
+
+TEST_F(RateLimitTest, PlansHaveLimitsOfTheirOwn) {
+  Resource(std::string(kOnePerHour) +
+           " plan { header: 'X-Plan' } plans { name: 'free' fixed_window { limit { amount: 1 per { "
+           "seconds: 60 } } } } plans { name: 'root' unlimited {} }");
+  UseLimits("policies: 'overall'");
+  EXPECT_EQ(Passed(9), 3);
+  clients_["X-Plan"] = "free";
+  EXPECT_EQ(Passed(9), 1);
+  EXPECT_EQ(Response("RateLimit-Policy"), "\"overall\";q=1;w=60");
+  clients_["X-Plan"] = "root";
+  EXPECT_EQ(Passed(9), 9);
+  EXPECT_EQ(Response("RateLimit-Policy"), "-");
+  clients_["X-Plan"] = "fre";
+  EXPECT_EQ(Passed(9), 0);
+}
+
+TEST_F(RateLimitTest, PlacesAreGivenBackWhenTheRequestEnds) {
+  Resource("name: 'overall' concurrency { limit: 1 }");
+  UseLimits("policies: 'overall'");
+  EXPECT_EQ(Passed(5), 5);
+  EXPECT_EQ(Response("RateLimit"), "\"overall\";r=0");
+  EXPECT_EQ(Response("RateLimit-Policy"), "\"overall\";q=1;qu=\"concurrent-requests\"");
+  EXPECT_EQ(Response("X-RateLimit-Limit"), "1");
+  EXPECT_EQ(Response("X-RateLimit-Reset"), "-");
+  // Another one, while this one is under way.
+  FilterWorld other;
+  other.context_.Bind(*counters_, other.upstreams_, other.request_trailers_,
+                      other.response_trailers_);
+  other.Use(*tested_);
+  EXPECT_EQ(other.run_.RequestHeaders(), Progress::kReply);
+  EXPECT_EQ(other.run_.reply().status, 429);
+  other.run_.BeginReply();
+  EXPECT_EQ(other.run_.ResponseHeaders(), Progress::kDone);
+  EXPECT_EQ(other.Response("Retry-After"), "1");
+  other.NextRequest();
+  other.Use(*tested_);
+  EXPECT_EQ(other.run_.RequestHeaders(), Progress::kReply);  // what was refused gave nothing back
+  other.NextRequest();
+  run_.Finish();
+  other.Use(*tested_);
+  EXPECT_EQ(other.run_.RequestHeaders(), Progress::kDone);
+  other.run_.Finish();
+  EXPECT_EQ(Send(), 200);
+}
+
+TEST_F(RateLimitTest, APlaceThatALaterPolicyTakesBack) {
+  Resource("name: 'overall' concurrency { limit: 1 }");
+  Resource("name: 'none' fixed_window { limit { amount: 1 per { seconds: 60 } } }");
+  UseLimits("policies: 'overall' policies: 'none'");
+  EXPECT_EQ(Passed(3), 1);
+  EXPECT_EQ(members_, "\"violated-policies\":[\"none\"]");
+  // Given back once, not twice: there is one place again, not two.
+  UseLimits("policies: 'overall'");
+  EXPECT_EQ(Send(), 200);
+  FilterWorld other;
+  other.context_.Bind(*counters_, other.upstreams_, other.request_trailers_,
+                      other.response_trailers_);
+  other.Use(*tested_);
+  EXPECT_EQ(other.run_.RequestHeaders(), Progress::kReply);
+}
+
+TEST_F(RateLimitTest, DryRunGivesPlacesBackToo) {
+  Resource("name: 'overall' concurrency { limit: 1 } dry_run: true");
+  Resource("name: 'none' fixed_window { limit { amount: 1 per { seconds: 60 } } }");
+  UseLimits("policies: 'overall' policies: 'none'");
+  EXPECT_EQ(Passed(5), 1);
+  run_.Finish();
+  EXPECT_EQ(Counted("dry"), 0u);
+  EXPECT_EQ(Counted("allowed"), 5u);
+}
+
+constexpr char kQueue[] =
+    "name: 'overall' leaky_bucket { rate { amount: 10 per { seconds: 1 } } capacity: 4 max_delay { "
+    "nanos: 150000000 } }";
+
+TEST_F(RateLimitTest, RequestsWaitForTheirTurn) {
+  Resource(kQueue);
+  UseLimits("policies: 'overall'");
+  EXPECT_EQ(Send(), 200);
+  EXPECT_EQ(Counted("allowed"), 1u);
+  EXPECT_EQ(Send(), 0);
+  EXPECT_TRUE(context_.flags().Has(observe::LogFlag::kRateLimitDelayed));
+  EXPECT_EQ(wakes_, 0);
+  Advance(90ms);
+  EXPECT_EQ(wakes_, 0);
+  Advance(20ms);
+  EXPECT_EQ(wakes_, 1);
+  EXPECT_EQ(Answered(run_.RequestHeaders()), 200);
+  EXPECT_EQ(Counted("delayed"), 1u);
+}
+
+TEST_F(RateLimitTest, WhoLeavesTheQueueGivesItsTurnBack) {
+  Resource(kQueue);
+  Resource("name: 'day' quota { limit: 2 per: PERIOD_DAY }");
+  UseLimits("policies: 'overall' policies: 'day'");
+  EXPECT_EQ(Send(), 200);
+  EXPECT_EQ(Send(), 0);
+  run_.Finish();  // the client is gone
+  EXPECT_EQ(Send(), 0);
+  Advance(200ms);
+  EXPECT_EQ(wakes_, 1);
+  EXPECT_EQ(Answered(run_.RequestHeaders()), 200);
+  EXPECT_EQ(Response("X-RateLimit-Remaining"), "0");
+  Advance(200ms);
+  EXPECT_EQ(Send(), 429);
+}
+
+TEST_F(RateLimitTest, DryRunDoesNotDelay) {
+  Resource(std::string(kQueue) + " dry_run: true");
+  UseLimits("policies: 'overall'");
+  EXPECT_EQ(Passed(20), 20);
+  EXPECT_GT(Counted("dry"), 0u);
+}
+
+TEST_F(RateLimitTest, TheLongestDelayIsWaitedForOnce) {
+  Resource(kQueue);
+  Resource(
+      "name: 'slow' leaky_bucket { rate { amount: 1 per { seconds: 1 } } capacity: 4 max_delay { "
+      "seconds: 5 } }");
+  UseLimits("policies: 'overall' policies: 'slow'");
+  EXPECT_EQ(Send(), 200);
+  EXPECT_EQ(Send(), 0);
+  Advance(500ms);
+  EXPECT_EQ(wakes_, 0);
+  Advance(510ms);
+  EXPECT_EQ(wakes_, 1);
+  EXPECT_EQ(run_.RequestHeaders(), Progress::kDone);
+}
+
+TEST_F(RateLimitTest, RetryAfterMayHaveJitter) {
+  Resource(std::string(kOnePerHour) + " answer { retry_jitter { seconds: 10 } }");
+  UseLimits("policies: 'overall'");
+  EXPECT_EQ(Passed(3), 3);
+  std::set<std::string> seen;
+  for (int i = 0; i < 200; ++i) {
+    EXPECT_EQ(Send(), 429);
+    seen.insert(Response("Retry-After"));
+  }
+  EXPECT_EQ(*seen.begin(), "3600");
+  EXPECT_EQ(*seen.rbegin(), "3610");
+  EXPECT_EQ(seen.size(), 11u);
+}
+
+TEST_F(RateLimitTest, ExplainsWhatIsLeft) {
+  Resource(kTenPerSecond);
+  Resource(
+      "name: 'plans' concurrency { limit: 3 } plans { name: 'root' unlimited {} } plans { "
+      "name: 'gold' concurrency { limit: 4 } } cost { fixed: 2 } dry_run: true");
+  const auto built = Build<RateLimit, v1::RateLimitFilter>("policies: 'per-client'");
+  request_.headers.Add("X-Client", "a");
+  EXPECT_EQ(built->Explain(context_),
+            "per-client: 10 per 1s, 100 at once, key header x-client=a, nothing used");
+  tested_ = MakeAnyFilter(*Build<RateLimit, v1::RateLimitFilter>("policies: 'per-client'"));
+  EXPECT_EQ(Passed(25), 25);
+  EXPECT_EQ(built->Explain(context_),
+            "per-client: 10 per 1s, 100 at once, key header x-client=a, 75 of 100 left (all again "
+            "in 3s)");
+  request_.headers.Remove("X-Client");
+  EXPECT_THAT(built->Explain(context_),
+              HasSubstr("no key: the budget of all requests without one"));
+
+  const auto plans = Build<RateLimit, v1::RateLimitFilter>("policies: 'plans'");
+  context_.facts().identity.plan = "root";
+  EXPECT_EQ(plans->Explain(context_), "plans (plan root): unlimited");
+  context_.facts().identity.plan = "gold";
+  EXPECT_THAT(plans->Explain(context_), HasSubstr("plans (plan gold): "));
+  EXPECT_THAT(plans->Explain(context_),
+              HasSubstr(", key everybody, costs 2, nothing used, dry run"));
+  context_.facts().identity.plan = "bronze";
+  EXPECT_THAT(plans->Explain(context_), HasSubstr("plans (no plan that is listed): "));
+
+  StateStore looked_at(/*served=*/false);
+  resources_.states = &looked_at;
+  const auto file = Build<RateLimit, v1::RateLimitFilter>("policies: 'plans'");
+  EXPECT_THAT(file->Explain(context_), HasSubstr("only a running gateway knows"));
+  resources_.states = &states_;
 }
 
 TEST_F(RateLimitTest, BadConfigsSayWhere) {
@@ -283,28 +553,6 @@ TEST_F(RateLimitTest, BadConfigsSayWhere) {
               HasSubstr("policies[1]: rate limit \"overall\" is named twice"));
   Resource("name: 'x'");
   EXPECT_THAT(ErrorsOf("policies: 'x'"), HasSubstr("needs an algorithm"));
-}
-
-TEST_F(RateLimitTest, AResourceIsCheckedByItself) {
-  const auto check = [this](const std::string& text) {
-    gatehouse::v1::RateLimit limit;
-    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &limit));
-    build_ = std::make_unique<BuildContext>(resources_, "rate_limits[0]");
-    return CheckRateLimit(limit, *build_).ok() ? "" : Errors();
-  };
-  EXPECT_EQ(check(kOnePerHour), "");
-  EXPECT_THAT(check(""), HasSubstr("rate_limits[0]: needs an algorithm"));
-  EXPECT_THAT(check("token_bucket { rate { per { seconds: 1 } } }"),
-              HasSubstr("rate_limits[0].token_bucket.rate: must be more than 0"));
-  EXPECT_THAT(check("token_bucket { rate { amount: 1 } }"), HasSubstr("must be more than 0"));
-  EXPECT_THAT(check("token_bucket { rate { amount: 1 per { seconds: -1 } } }"),
-              HasSubstr("up to ten years"));
-  EXPECT_THAT(check("token_bucket { rate { amount: 1 per { seconds: 315360000 } } burst: 9 }"),
-              HasSubstr("rate_limits[0].token_bucket: "));
-  EXPECT_THAT(check(std::string(kOnePerHour) + "max_keys: 4000000000"), HasSubstr("max_keys"));
-  EXPECT_THAT(check(std::string(kOnePerHour) + "answer { status: 200 }"),
-              HasSubstr("rate_limits[0].answer.status: "));
-  EXPECT_THAT(check(std::string(kOnePerHour) + "key {}"), HasSubstr("rate_limits[0].key[0]: "));
 }
 
 }  // namespace

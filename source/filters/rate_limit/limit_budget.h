@@ -1,0 +1,67 @@
+// LimitBudget: what has been used of a policy's limits, or of those of one of its plans, where they
+// are counted. It outlives the configs that use it, so that a change of a limit keeps the counts.
+//
+// Made on main, used by all workers, shared by all places that name the policy (a shared_ptr in
+// each config, by StateStore).
+//
+// Numbers may change: each config has a setting of its own, and the first request by a newer one
+// makes the budget follow it. A config that is built and then refused, or only validated, is used
+// by no request, so it changes nothing.
+//
+//   budget->Follow(terms.setting, micros);
+//   budget->table().Take(budget->hash()(key), cost, micros, takes);
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "source/filters/rate_limit/key_hash.h"
+#include "source/filters/rate_limit/limit_table.h"
+
+namespace gatehouse::filters {
+
+// What one config says.
+struct LimitSetting {
+  LimitRules rules;
+  // Of all that is here: whether two settings are the same.
+  std::string fingerprint;
+  size_t max_keys = 0;
+  // Which of a budget's settings is newer.
+  uint64_t edition = 0;
+};
+
+class LimitBudget {
+ public:
+  // `served`: requests will be counted (and not only explained).
+  LimitBudget(const LimitSetting& setting, bool served);
+  LimitBudget(const LimitBudget&) = delete;
+  LimitBudget& operator=(const LimitBudget&) = delete;
+
+  // Main. For the setting of the config that is being built.
+  [[nodiscard]] uint64_t NextEdition() { return ++last_edition_; }
+
+  // Any thread. By this setting from now on, unless there is a newer one.
+  void Follow(const LimitSetting& setting, int64_t micros) {
+    if (setting.edition > edition_.load(std::memory_order_acquire)) Change(setting, micros);
+  }
+  [[nodiscard]] LimitTable& table() { return table_; }
+  [[nodiscard]] const KeyHash& hash() const { return hash_; }
+  [[nodiscard]] bool served() const { return served_; }
+
+ private:
+  void Change(const LimitSetting& setting, int64_t micros);
+
+  KeyHash hash_;
+  LimitTable table_;
+  bool served_;
+  uint64_t last_edition_ = 0;
+  std::atomic<uint64_t> edition_ = 0;
+  std::mutex changing_;
+  std::string fingerprint_;  // of what is followed
+};
+
+}  // namespace gatehouse::filters
