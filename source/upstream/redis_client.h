@@ -216,6 +216,7 @@ class RedisClient {
   // Which address an announced one means.
   [[nodiscard]] bool Resolve(std::string_view host, uint16_t port, net::Address* out);
   void OnServerLost(RedisServer& server);
+  void OnReadOnly(const RedisServer& server);
   void ChooseEndpoint();
   [[nodiscard]] const EndpointSet& Endpoints();
   void LookUp();

@@ -119,6 +119,12 @@ void RedisClient::OnServerLost(RedisServer& server) {
   }
 }
 
+// Another one is, or will be, the master: calls wait for the sentinels' word.
+void RedisClient::OnReadOnly(const RedisServer& server) {
+  const bool sentinel = target_->spec().topology == RedisTopology::kSentinel;
+  if (sentinel && master_ == &server) UseMaster(nullptr);
+}
+
 void RedisClient::UseMaster(RedisServer* server) {
   if (master_ == server) return;
   RedisServer* old = std::exchange(master_, server);

@@ -232,6 +232,7 @@ void RedisServer::OnReplied(RedisConnection& connection, RedisCall& call, const 
       if (client_.Redirect(*this, call, reply)) return;
     } else if (IsReadOnly(reply)) {
       Condemn("it takes no writes: it is a replica now");
+      client_.OnReadOnly(*this);
       call.server_ = nullptr;
       if (client_.RouteAgain(call)) return;
     } else if (IsUseless(reply)) {
