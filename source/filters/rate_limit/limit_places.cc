@@ -17,6 +17,7 @@ namespace {
 __extension__ using Wide = unsigned __int128;
 
 constexpr size_t kMostLogBytes = size_t{1} << 30;
+constexpr size_t kKept = 4096;
 constexpr double kHot = 0.5;
 // Not to be given up whatever else is there: requests that are under way will come back to it.
 constexpr double kPinned = 1e9;
@@ -77,10 +78,7 @@ absl::Status LimitTable::Check(const LimitRules& rules, size_t max_keys) {
 LimitTable::LimitTable(LimitRules rules, size_t max_keys) : sets_count_(SetsFor(max_keys)) {
   static_assert(sizeof(Set) == 192);
   sets_ = static_cast<Set*>(Reserve(sets_count_ * sizeof(Set)));
-  auto* first = new Generation(std::move(rules), 0);
-  if (first->rules().size() > 1) ProvideMore();
-  generations_[0].store(first, std::memory_order_release);
-  current_.store(first, std::memory_order_release);
+  Publish(std::move(rules));
 }
 
 LimitTable::~LimitTable() {
@@ -94,7 +92,6 @@ LimitTable::~LimitTable() {
       }
     }
   }
-  for (const auto& generation : generations_) delete generation.load();
   if (More* more = more_.load()) munmap(more, sets_count_ * kLimitPlaces * sizeof(More));
   munmap(sets_, sets_count_ * sizeof(Set));
 }
@@ -286,6 +283,15 @@ LimitTable::States LimitTable::Converted(const Generation& from, const States& o
   return states;
 }
 
+void LimitTable::Publish(LimitRules rules) {
+  if (rules.rules().size() > 1) ProvideMore();
+  const auto version = static_cast<uint32_t>(changes_ % kGenerations);
+  history_.push_back(std::make_unique<const Generation>(std::move(rules), version));
+  generations_[version].store(history_.back().get(), std::memory_order_release);
+  current_.store(history_.back().get(), std::memory_order_release);
+  if (history_.size() > kKept) history_.pop_front();
+}
+
 void LimitTable::Change(LimitRules rules, int64_t micros) {
   const Generation& old = Current();
   if (std::ranges::equal(rules.rules(), old.rules(), [](const LimitRule& a, const LimitRule& b) {
@@ -294,13 +300,7 @@ void LimitTable::Change(LimitRules rules, int64_t micros) {
     return;
   }
   ++changes_;
-  const size_t slot = changes_ % kGenerations;
-  if (rules.rules().size() > 1) ProvideMore();
-  const Generation* replaced = generations_[slot].load(std::memory_order_relaxed);
-  const auto* generation = new Generation(std::move(rules), static_cast<uint32_t>(slot));
-  generations_[slot].store(generation, std::memory_order_release);
-  current_.store(generation, std::memory_order_release);
-  delete replaced;
+  Publish(std::move(rules));
   // Places go over to the current rules when they are next used; those that never are must not be
   // left with rules that are gone.
   if (changes_ % (kGenerations / 2) == 0) Sweep(micros);

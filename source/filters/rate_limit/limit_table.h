@@ -24,6 +24,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -108,7 +109,7 @@ class LimitTable {
   };
   using States = std::array<LimitState, LimitRules::kMax>;
 
-  static constexpr size_t kGenerations = 64;
+  static constexpr size_t kGenerations = 256;
 
   [[nodiscard]] Set& SetOf(uint64_t key_hash) const;
   [[nodiscard]] const Generation& Current() const {
@@ -150,6 +151,7 @@ class LimitTable {
   void Renew(Place place, int64_t micros);
   [[nodiscard]] States Converted(const Generation& from, const States& old, const Generation& to,
                                  int64_t micros);
+  void Publish(LimitRules rules);
   void Sweep(int64_t micros);
   void ProvideMore();
   void FreeLog(const LimitState& state);
@@ -161,9 +163,12 @@ class LimitTable {
   size_t sets_count_;
   Set* sets_ = nullptr;                // zeroed lazily by the system
   std::atomic<More*> more_ = nullptr;  // of all places, once there are several limits
-  uint64_t changes_ = 0;
-  // Rules live on for as many changes as this has slots: Takes that are under way may use them.
+  // By their version, which states carry. Those that states may have are the newest half.
   std::array<std::atomic<const Generation*>, kGenerations> generations_ = {};
+  // Main. Takes that are under way may use rules that no state has any more: they are kept for as
+  // many changes as do not happen while one request is counted.
+  std::deque<std::unique_ptr<const Generation>> history_;
+  uint64_t changes_ = 0;
 };
 
 }  // namespace gatehouse::filters
