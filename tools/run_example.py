@@ -9,7 +9,9 @@ A smoke test is the example's README.md: each ```console block holds commands be
 any lines. Everything runs on a copy of the example, on free ports; the README's own ports stand for them.
 
 An example with a folder `resources` has a control plane (gatehouse-control) that keeps what stands there, and a gateway
-that is started again when it ends. What they leave behind is in the example's folder `state`, with their process ids.
+that is started again when it ends. One whose config has a cluster `redis` has a redis-server there, also started again, and
+one with further configs `gateway-*.yaml` has a gateway for each. What they leave behind is in the example's folder
+`state`, with their process ids.
 """
 
 import argparse
@@ -41,6 +43,7 @@ CERTIFICATES = "certificates"  # of an example that listens on TLS; made here
 RESOURCES, STATE = "resources", "state"  # of an example with a control plane; `state` is made here
 REST_PORT = "18001"  # of the control plane
 AGAIN_SECONDS = 0.2
+REDIS = re.compile(r'- name: redis\n\s+endpoints: \["127\.0\.0\.1:(\d+)"\]')
 
 
 class Failure(Exception):
@@ -298,15 +301,25 @@ class Example:
         self.log = Log()  # of the gateway and of the control plane
         self.services = None
         self.control = None
+        self.redis = None
         self.gateway = None
+        self.others = []  # further gateways
 
     @property
     def controlled(self):
         """It has a control plane."""
         return (self.folder / RESOURCES).is_dir()
 
+    def redis_port(self):
+        """Where its gateways look for Redis, or None."""
+        found = REDIS.search(self.config.read_text(encoding="utf-8"))
+        return found and found.group(1)
+
+    def other_configs(self):
+        return sorted(self.folder.glob("gateway-*.yaml"))
+
     def config_files(self):
-        return [self.config, *sorted(self.folder.glob(f"{RESOURCES}/**/*.yaml"))]
+        return [self.config, *self.other_configs(), *sorted(self.folder.glob(f"{RESOURCES}/**/*.yaml"))]
 
     def addresses(self):
         return addresses_in("".join(file.read_text(encoding="utf-8") for file in self.config_files()))
@@ -354,8 +367,34 @@ class Example:
         if self.control.wait_for(lambda lines: any(": ready: " in line for line in lines), READY_SECONDS) is None:
             raise self.control.failure("the control plane did not become ready")
 
+    def start_redis(self):
+        """Does nothing for an example without one. It keeps nothing on disk."""
+        port = self.redis_port()
+        if not port:
+            return
+        if not shutil.which("redis-server"):
+            raise Failure("this example needs redis-server; tools/setup installs it")
+        self.remove_state()
+        self.state.mkdir(0o700)
+        self.redis = Process(["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+                              "--dir", str(self.state)], again=True, pid_file=self.state / "redis.pid")
+        if self.redis.wait_for(lambda lines: any("Ready to accept" in line for line in lines), READY_SECONDS) is None:
+            raise self.redis.failure("Redis did not become ready")
+
     def remove_state(self):
         shutil.rmtree(self.state, ignore_errors=True)
+
+    def start_others(self):
+        """The further gateways; their addresses."""
+        addresses = []
+        for config in self.other_configs():
+            gateway = Process([str(self.binary), "run", told_path(config)])
+            self.others.append(gateway)
+            addresses.append(gateway.wait_for(addresses_of, READY_SECONDS))
+            if addresses[-1] is None:
+                raise gateway.failure("the gateway did not become ready")
+            wait_until_answers(f"http://127.0.0.1:{addresses[-1].admin}/ready", gateway)
+        return addresses
 
     def start_gateway(self):
         self.gateway = Process([str(self.binary), "run", told_path(self.config)], log=self.log, again=self.controlled,
@@ -369,12 +408,13 @@ class Example:
     def stop(self):
         """The gateway first: it may still wait for a service."""
         code = self.gateway.stop() if self.gateway else None
-        for process in (self.control, self.services):
+        codes = [gateway.stop() for gateway in self.others]
+        for process in (self.control, self.redis, self.services):
             if process:
                 process.stop()
-        if self.control:
+        if self.control or self.redis:
             self.remove_state()
-        return code
+        return code or next((one for one in codes if one), code)
 
 
 def control_ports(example):
@@ -385,7 +425,8 @@ def control_ports(example):
 
 def about_config(example):
     if not example.controlled:
-        return f"config    examples/{example.name}/gateway.yaml: edit it while the gateway runs"
+        config = f"config    examples/{example.name}/gateway.yaml: edit it while the gateway runs"
+        return config + (f"\nprograms  PATH={example.binary.parent}:$PATH" if example.redis else "")
     return (f"control   http://127.0.0.1:{REST_PORT}; for gateways 127.0.0.1:{control_ports(example)[0]}\n"
             f"config    examples/{example.name}/{RESOURCES}/: edit it while they run\n"
             f"programs  PATH={example.binary.parent}:{example.control_binary.parent}:$PATH")
@@ -397,7 +438,8 @@ def interactive(name, binaries):
     specs = service_specs()
     told = example.addresses()
     control = [*control_ports(example), REST_PORT] if example.controlled else []
-    for port in [*told.listeners.values(), told.admin, *control, *(spec.split("=")[1] for spec in specs)]:
+    redis = [example.redis_port()] if example.redis_port() else []
+    for port in [*told.listeners.values(), told.admin, *control, *redis, *(spec.split("=")[1] for spec in specs)]:
         check_port_free(port)
 
     stops = []
@@ -418,11 +460,13 @@ def interactive(name, binaries):
         example.make_certificate(localhost_certificate.state_folder())
         example.start_services(specs)
         example.start_control_plane(REST_PORT)
+        example.start_redis()
         addresses = example.start_gateway()
+        example.start_others()
         print(f"""
 gateway   {'  '.join(urls)}
 admin     http://127.0.0.1:{addresses.admin}   /ready /metrics /config /clusters{" /xds" if control else ""}
-services  {'  '.join(spec.replace('=', ' on ') for spec in specs)}
+services  {'  '.join(spec.replace('=', ' on ') for spec in specs + [f"redis={port}" for port in redis])}
 {about_config(example)}
 
 Worth trying (examples/{name}/README.md says more):
@@ -483,16 +527,21 @@ class Smoke:
             self.to_real[spec.split("=")[1]] = port
         if self.example.controlled:
             return self.start_controlled()
-        config = self.example.config.read_text(encoding="utf-8")
-        told = addresses_in(config)
-        # What is not a service is an address to listen on.
-        config = ADDRESS.sub(lambda found: f"{found.group(1)}:{self.to_real.get(found.group(2), '0')}", config)
-        self.example.config.write_text(config, encoding="utf-8")
+        if self.example.redis_port():
+            self.to_real[self.example.redis_port()] = free_ports(1)[0]
+        told = []
+        for path in (self.example.config, *self.example.other_configs()):
+            config = path.read_text(encoding="utf-8")
+            told.append(addresses_in(config))
+            # What is not a service is an address to listen on.
+            config = ADDRESS.sub(lambda found: f"{found.group(1)}:{self.to_real.get(found.group(2), '0')}", config)
+            path.write_text(config, encoding="utf-8")
         self.example.make_certificate(self.folder / CERTIFICATES)
-        addresses = self.example.start_gateway()
-        for name, port in told.listeners.items():
-            self.to_real[port] = addresses.listeners[name]
-        self.to_real[told.admin] = addresses.admin
+        self.example.start_redis()
+        for one, addresses in zip(told, [self.example.start_gateway(), *self.example.start_others()]):
+            for name, port in one.listeners.items():
+                self.to_real[port] = addresses.listeners[name]
+            self.to_real[one.admin] = addresses.admin
 
     def start_controlled(self):
         """The gateway is started again, and others push what it listens on: all of it needs its ports before."""

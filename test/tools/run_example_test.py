@@ -108,6 +108,25 @@ class Addresses(unittest.TestCase):
             self.assertEqual(run_example.control_ports(example), ["18000"])
             self.assertEqual(example.addresses(), run_example.Addresses({"edge": "8080"}, "9901"))
 
+    def test_where_gateways_look_for_redis(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            example = run_example.Example("limits", folder, folder)
+            (folder / "gateway.yaml").write_text('clusters:\n- name: users\n  endpoints: ["127.0.0.1:3001"]\n')
+            self.assertIsNone(example.redis_port())
+            (folder / "gateway.yaml").write_text('clusters:\n- name: redis\n  endpoints: ["127.0.0.1:16379"]\n')
+            self.assertEqual(example.redis_port(), "16379")
+
+    def test_of_further_gateways(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            for name, edge, admin in (("gateway", 8080, 9901), ("gateway-2", 8081, 9902)):
+                (folder / f"{name}.yaml").write_text(f'admin: {{ address: "127.0.0.1:{admin}" }}\nlisteners:\n'
+                                                     f'- name: {name}\n  address: "127.0.0.1:{edge}"\n')
+            example = run_example.Example("two", folder, folder)
+            self.assertEqual(example.other_configs(), [folder / "gateway-2.yaml"])
+            self.assertEqual(example.addresses(), run_example.Addresses({"gateway": "8080", "gateway-2": "8081"}, "9901"))
+
     def test_free_ports_are_different(self):
         self.assertEqual(len(set(run_example.free_ports(5))), 5)
 
