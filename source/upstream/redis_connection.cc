@@ -61,7 +61,7 @@ void RedisConnection::OnReady() {
   if (transport_->may_read()) {
     ReadAll();
   } else if (transport_->broken()) {
-    Fail("the connection was reset");
+    OnEnd("the connection was reset");
   }
   if (state_ != State::kClosed && !out_.empty() && transport_->may_write())
     loop_.FlushLater(flush_);
@@ -104,15 +104,22 @@ void RedisConnection::ReadAll() {
       case net::IoStatus::kWouldBlock:
         return;
       case net::IoStatus::kEof:
-        Fail(state_ == State::kLogin && !target_->has_tls()
-                 ? "it closes the connection before it has answered (does it expect TLS?)"
-                 : "it has closed the connection");
+        OnEnd("it has closed the connection");
         return;
       case net::IoStatus::kError:
-        Fail(transport_->failure().empty() ? "the connection broke"
-                                           : std::string(transport_->failure()));
+        OnEnd("the connection broke");
         return;
     }
+  }
+}
+
+void RedisConnection::OnEnd(std::string_view how) {
+  if (!transport_->failure().empty()) {
+    Fail(transport_->failure());
+  } else if (state_ == State::kLogin && !target_->has_tls()) {
+    Fail(fmt::format("{} before it has answered (does it expect TLS?)", how));
+  } else {
+    Fail(how);
   }
 }
 
@@ -274,10 +281,7 @@ void RedisConnection::Flush() {
   if (state_ == State::kClosed || !transport_->may_write()) return;
   const net::IoStatus status = transport_->Write(out_);
   written_ = appended_ - out_.bytes();
-  if (status == net::IoStatus::kError) {
-    Fail(transport_->failure().empty() ? "the connection broke"
-                                       : std::string(transport_->failure()));
-  }
+  if (status == net::IoStatus::kError) OnEnd("the connection broke");
 }
 
 void RedisConnection::NoteLoading(const RedisScript& script) {

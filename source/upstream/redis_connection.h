@@ -99,6 +99,7 @@ class RedisConnection final : public net::Buried {
   void OnConnected();
   void LogIn();
   void ReadAll();
+  void OnEnd(std::string_view how);
   // False: it is over.
   [[nodiscard]] bool ParseAll();
   [[nodiscard]] RedisScanner::Status ScanMore();

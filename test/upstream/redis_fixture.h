@@ -86,6 +86,7 @@ class RedisFixture : public testing::Test {
     spec.name = "store";
     for (const uint16_t port : ports) spec.endpoints.push_back({"127.0.0.1", port, 1});
     spec.options.connect_timeout = std::chrono::seconds(2);
+    if (tls != nullptr) spec.tls_fingerprint = std::to_string(++tls_contexts_);
     spec.options.tls = std::move(tls);
     auto cluster = Cluster::Make(spec, cluster_, slots_, registry_);
     EXPECT_TRUE(cluster.ok()) << cluster.status();
@@ -146,6 +147,7 @@ class RedisFixture : public testing::Test {
     return observe::Notices::Process().Take().lines;
   }
 
+  int tls_contexts_ = 0;
   ClockType clock_;
   observe::MetricRegistry registry_;
   observe::CounterBlock* counters_ = registry_.NewBlock();

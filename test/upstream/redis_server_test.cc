@@ -4,11 +4,13 @@
 #include <string_view>
 #include <vector>
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 #include "source/base/time.h"
 #include "source/upstream/redis_client.h"
 #include "test/fakes/redis_process.h"
+#include "test/fakes/test_certificates.h"
 #include "test/upstream/redis_fixture.h"
 
 namespace gatehouse::upstream {
@@ -16,6 +18,8 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using testing::ElementsAre;
+using testing::HasSubstr;
 
 class RedisServerTest : public RedisFixture<SystemClock> {};
 
@@ -60,6 +64,122 @@ TEST_F(RedisServerTest, ScriptsAreLoadedOnce) {
   for (size_t i = 0; i < calls.size(); ++i) ASSERT_TRUE(calls[i].done) << i;
   EXPECT_EQ(redis.Run({"GET", "n"}), std::to_string(15 + 5 * 1000));
   EXPECT_EQ(Value(target_->metrics().scripts_loaded), 3u);
+}
+
+TEST_F(RedisServerTest, PasswordsAndDatabases) {
+  RedisProcess redis({"--requirepass", "secret"});
+  EXPECT_EQ(redis.Run({"ACL", "SETUSER", "gate", "on", ">word", "~*", "+@all"}, "secret"), "OK");
+  Use({redis.port()}, {.username = "gate", .password = "word", .database = 3});
+  EXPECT_EQ(Command("SET", "a", {"1"}), "OK");
+  EXPECT_EQ(redis.Run({"GET", "a"}, "secret"), "(nil)") << "another database";
+  EXPECT_THAT(redis.Run({"CLIENT", "LIST"}, "secret"), HasSubstr("name=gatehouse"));
+  Use({redis.port()}, {.password = "secret"});
+  EXPECT_EQ(Command("GET", "a"), "null");
+  (void)News();
+  Use({redis.port()}, {.password = "wrong"});
+  EXPECT_EQ(Command("GET", "a"), "<unreachable>");
+  EXPECT_THAT(News(), ElementsAre(HasSubstr("it refuses user or password: WRONGPASS")));
+  Use({redis.port()});
+  EXPECT_EQ(Command("GET", "a"), "<unreachable>");
+  EXPECT_THAT(News(), ElementsAre(HasSubstr("it wants a password, and none is configured")));
+  // Rights to the scripts alone are enough.
+  EXPECT_EQ(redis.Run({"ACL", "SETUSER", "few", "on", ">word", "~*", "-@all", "+eval", "+evalsha",
+                       "+incrby"},
+                      "secret"),
+            "OK");
+  Use({redis.port()}, {.username = "few", .password = "word"});
+  const std::string_view args[] = {"5"};
+  EXPECT_EQ(Do({.script = &kAdd, .key = "n", .args = args, .timeout = seconds(5)}),
+            "[5 text null [1 2]]");
+}
+
+TEST_F(RedisServerTest, Tls) {
+  const net::TestCa ca("Test CA");
+  const net::TestCertificate site = ca.Issue({});
+  RedisProcess redis(RedisProcess::Unstarted{},
+                     {"--port", "0", "--tls-port", "PORT", "--tls-cert-file", "site.pem",
+                      "--tls-key-file", "site.key", "--tls-ca-cert-file", "ca.pem",
+                      "--tls-auth-clients", "no", "--requirepass", "secret"});
+  redis.Write("site.pem", site.pem);
+  redis.Write("site.key", site.key_pem);
+  redis.Write("ca.pem", ca.Text().text);
+  redis.Start();
+  const auto context = net::TlsClientContext::Create({.server = {.ca = ca.Text()}});
+  ASSERT_TRUE(context.ok()) << context.status();
+  Use({redis.port()}, {.password = "secret", .connections = 2}, *context);
+  const std::string large(200'000, 'x');
+  EXPECT_EQ(Command("SET", "a", {large}), "OK");
+  EXPECT_EQ(Command("GET", "a"), large);
+  ASSERT_TRUE(Until([&] { return Value(target_->metrics().connections) == 2; }));
+  (void)News();
+  // In the clear, and with a CA that it is not from.
+  Use({redis.port()}, {.password = "secret"});
+  EXPECT_EQ(Command("GET", "a"), "<unreachable>");
+  EXPECT_THAT(News(), ElementsAre(HasSubstr("does it expect TLS?")));
+  const net::TestCa other("Other CA");
+  const auto wrong = net::TlsClientContext::Create({.server = {.ca = other.Text()}});
+  ASSERT_TRUE(wrong.ok());
+  Use({redis.port()}, {.password = "secret"}, *wrong);
+  EXPECT_EQ(Command("GET", "a"), "<unreachable>");
+  EXPECT_THAT(News(), ElementsAre(HasSubstr("certificate")));
+}
+
+TEST_F(RedisServerTest, KilledAndStartedAgain) {
+  RedisProcess redis;
+  Use({redis.port()});
+  const std::string_view args[] = {"1"};
+  const RedisRequest request{
+      .script = &kAdd, .key = "n", .args = args, .timeout = milliseconds(500)};
+  EXPECT_EQ(Do(request), "[1 text null [1 2]]");
+  redis.Kill();
+  std::string last;
+  EXPECT_TRUE(Until([&] { return (last = Do(request)) == "<refused>"; })) << last;
+  redis.Start();
+  EXPECT_TRUE(Until([&] { return (last = Do(request)) == "[1 text null [1 2]]"; })) << last;
+  const std::vector<std::string> news = News();
+  ASSERT_EQ(news.size(), 2u);
+  EXPECT_THAT(news[0], HasSubstr("cannot be used"));
+  EXPECT_THAT(news[1], HasSubstr("is back after"));
+}
+
+TEST_F(RedisServerTest, Stopped) {
+  RedisProcess redis;
+  Use({redis.port()});
+  EXPECT_EQ(Command("INCR", "n"), "1");
+  redis.Pause();
+  std::vector<std::string> results;
+  EXPECT_TRUE(Until([&] {
+    results.push_back(Command("INCR", "n", {}, milliseconds(20)));
+    return results.back() == "<refused>";
+  }));
+  EXPECT_EQ(results[0], "<timeout>");
+  EXPECT_LE(results.size(), 8u);
+  redis.Resume();
+  std::string last;
+  EXPECT_TRUE(Until([&] { return (last = Command("INCR", "n"))[0] != '<'; })) << last;
+}
+
+// What is slower than its deadline, again and again, and never becomes somebody else's answer.
+TEST_F(RedisServerTest, LateAnswersUnderLoad) {
+  RedisProcess redis;
+  Use({redis.port()}, {.connections = 2});
+  int good = 0;
+  for (int round = 0; round < 20; ++round) {
+    std::vector<TestCall> calls(100);
+    std::vector<std::string> texts;
+    texts.reserve(calls.size());
+    for (size_t i = 0; i < calls.size(); ++i) {
+      texts.push_back(std::to_string(round) + "." + std::to_string(i));
+      Start(calls[i], {.command = "ECHO", .key = texts[i], .timeout = milliseconds(1 + i % 3)});
+    }
+    ASSERT_TRUE(Until([&] { return Client().running() == 0; }));
+    for (size_t i = 0; i < calls.size(); ++i) {
+      if (calls[i].failure != RedisFailure::kNone) continue;
+      EXPECT_EQ(calls[i].text, texts[i]);
+      ++good;
+    }
+  }
+  RecordProperty("good", good);
 }
 
 }  // namespace
