@@ -17,6 +17,7 @@ namespace {
 __extension__ using Wide = unsigned __int128;
 
 constexpr size_t kMostLogBytes = size_t{1} << 30;
+constexpr size_t kLarge = size_t{32} << 20;
 constexpr size_t kKept = 4096;
 constexpr double kHot = 0.5;
 // Not to be given up whatever else is there: requests that are under way will come back to it.
@@ -31,6 +32,8 @@ void* Reserve(size_t bytes) {
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   CHECK(memory != MAP_FAILED);
+  // Random places in a large table miss the TLB as much as the cache.
+  if (bytes >= kLarge) madvise(memory, bytes, MADV_HUGEPAGE);
   return memory;
 }
 

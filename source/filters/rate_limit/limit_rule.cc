@@ -26,20 +26,28 @@ Duration From(uint64_t now, uint64_t until) {
 uint64_t CeilOf(uint64_t dividend, uint64_t divisor) { return (dividend + divisor - 1) / divisor; }
 uint64_t Less(uint64_t from, uint64_t what) { return from > what ? from - what : 0; }
 
-// Days since 1970 of the first day of the period that `day` is in.
-int64_t FirstDay(CalendarPeriod period, int64_t day, int periods_later) {
+struct Days {
+  int64_t first;  // since 1970
+  int64_t next;
+};
+
+// The period that `day` is in, and the first day after it.
+Days PeriodOf(CalendarPeriod period, int64_t day) {
   using std::chrono::sys_days;
-  if (period == CalendarPeriod::kDay) return day + periods_later;
-  // 1970 began with a Thursday.
-  if (period == CalendarPeriod::kWeek) return day - ((day + 3) % 7 + 7) % 7 + 7 * periods_later;
-  const std::chrono::year_month_day date{sys_days{std::chrono::days(day)}};
-  const std::chrono::day first(1);
-  if (period == CalendarPeriod::kYear) {
-    const auto year = date.year() + std::chrono::years(periods_later);
-    return sys_days(year / std::chrono::January / first).time_since_epoch().count();
+  if (period == CalendarPeriod::kDay) return {day, day + 1};
+  if (period == CalendarPeriod::kWeek) {
+    // 1970 began with a Thursday.
+    const int64_t monday = day - (day + 7 + 3) % 7;
+    return {monday, monday + 7};
   }
-  const auto month = date.year() / date.month() + std::chrono::months(periods_later);
-  return sys_days(month / first).time_since_epoch().count();
+  const std::chrono::year_month_day date{sys_days{std::chrono::days(day)}};
+  if (period == CalendarPeriod::kMonth) {
+    const int64_t first = day - static_cast<int64_t>(static_cast<unsigned>(date.day())) + 1;
+    const auto last = (date.year() / date.month() / std::chrono::last).day();
+    return {first, first + static_cast<int64_t>(static_cast<unsigned>(last))};
+  }
+  const int64_t first = sys_days{date.year() / std::chrono::January / 1}.time_since_epoch().count();
+  return {first, first + (date.year().is_leap() ? 366 : 365)};
 }
 
 }  // namespace
@@ -128,9 +136,9 @@ LimitRule::Window LimitRule::WindowOf(uint64_t micros) const {
   const int64_t local = static_cast<int64_t>(micros) + offset;
   constexpr auto kDay = static_cast<int64_t>(kMicrosPerDay);
   const int64_t day = local >= 0 ? local / kDay : -1;
-  const int64_t start = FirstDay(spec_.period, day, 0) * kDay - offset;
-  const int64_t end = FirstDay(spec_.period, day, 1) * kDay - offset;
-  return {static_cast<uint64_t>(std::max<int64_t>(start, 0)), static_cast<uint64_t>(end)};
+  const Days days = PeriodOf(spec_.period, day);
+  const int64_t start = std::max<int64_t>(days.first * kDay - offset, 0);
+  return {static_cast<uint64_t>(start), static_cast<uint64_t>(days.next * kDay - offset)};
 }
 
 LimitTake LimitRule::TakeWindow(LimitState& state, uint64_t cost, uint64_t now) const {
