@@ -1,0 +1,142 @@
+// MirrorTable: what this process knows of the keys that a policy keeps in Redis, and what Redis
+// does not know yet. Requests are decided by it; what they take is pushed to Redis at an interval.
+//
+// Of each key: the limits' states as Redis last said, with what passed here since; and how much of
+// that Redis has not acknowledged ("unsynced"). That is never more than RedisTerms::max_unsynced;
+// a request beyond it has to ask Redis. docs/rate_limits_accuracy.md says what follows from that.
+//
+//         Take: dirty         BeginPush             FinishPush: what Redis says, and what passed
+//   clean ------------> dirty ----------> pushing --------------------------------------> clean
+//                         ^                  | passed meanwhile, or FailPush
+//                         +------------------+
+//
+// Made on main, shared by all workers, in bounded memory that is taken as it is used. Times are
+// Redis's, as well as they are known here. A key is locked while it is counted, for as long as it
+// takes to add some numbers; nobody waits for Redis with a lock. Keys that are dirty, or more than
+// half used, are not given up for others: a key that finds no place is asked Redis about.
+//
+//   MirrorTable::Taken taken = mirror.Take(request, terms, micros, takes);
+//   if (taken.dirty) errands.Note(taken.place, taken.urgent);
+//   // at the interval:
+//   if (auto push = mirror.BeginPush(place, terms)) ... mirror.FinishPush(place, ...);
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+
+#include "source/filters/rate_limit/limit_request.h"
+#include "source/filters/rate_limit/redis_terms.h"
+
+namespace gatehouse::filters {
+
+class MirrorTable {
+ public:
+  using States = std::array<LimitState, LimitRules::kMax>;
+
+  // Where a key is, for as long as it is there.
+  struct Place {
+    uint64_t tag = 0;
+    size_t index = 0;
+  };
+  struct Taken {
+    LimitOutcome outcome = LimitOutcome::kAsk;  // or kDecided
+    // The caller has to see to it that the place is pushed: nobody else will.
+    bool dirty = false;
+    bool urgent = false;  // at once
+    Place place;
+  };
+  struct Push {
+    KeyDigest digest{};
+    uint64_t units = 0;
+    int64_t micros = 0;  // when the last of them passed
+  };
+
+  explicit MirrorTable(size_t max_keys);
+  MirrorTable(const MirrorTable&) = delete;
+  MirrorTable& operator=(const MirrorTable&) = delete;
+
+  // `request.micros` is not looked at: `micros` is the time.
+  Taken Take(const LimitRequest& request, const RedisTerms& terms, int64_t micros,
+             LimitTakes& takes);
+  // The request has passed by another's word. Its units are counted here whether there is room or
+  // not; nullopt: there is no place to do it.
+  std::optional<Taken> Count(const LimitRequest& request, const RedisTerms& terms, int64_t micros);
+  // False: Redis has been told of it already, and has to be told again.
+  bool GiveBack(uint64_t key_hash, const RedisTerms& terms, uint64_t cost, int64_t taken,
+                int64_t micros);
+  [[nodiscard]] std::optional<LimitTakes> Peek(uint64_t key_hash, const RedisTerms& terms,
+                                               int64_t micros) const;
+
+  // What Redis has to be told. nullopt: nothing, or it is being told. One of the two below follows.
+  [[nodiscard]] std::optional<Push> BeginPush(Place place, const RedisTerms& terms);
+  // Redis has counted them, and this is what it had at `micros`. True: the place is dirty again.
+  [[nodiscard]] bool FinishPush(Place place, const RedisTerms& terms, uint64_t units,
+                                const States& states, int64_t micros);
+  // It has not, or nobody knows: they are told once more. True: the place is dirty again.
+  [[nodiscard]] bool FailPush(Place place);
+  // Another answer had this.
+  void Adopt(uint64_t key_hash, const RedisTerms& terms, const States& states, int64_t micros);
+
+  // Keys that found no place.
+  [[nodiscard]] uint64_t crowded() const { return crowded_.load(std::memory_order_relaxed); }
+  // Units of all keys that Redis has not acknowledged. Looks at all places.
+  [[nodiscard]] uint64_t Unsynced() const;
+
+ private:
+  static constexpr size_t kWays = 7;
+  // A clock that was set back further is believed.
+  static constexpr int64_t kClockStep = 2'000'000;
+
+  struct alignas(64) Entry {
+    std::atomic<uint32_t> lock;
+    uint32_t version;  // of the terms that the states are by; 0: none
+    bool dirty;        // on somebody's list
+    bool urgent;
+    bool pushing;
+    uint64_t unsynced;
+    uint64_t pushed;  // of these: under way to Redis
+    int64_t last;     // when the last unsynced unit passed
+    int64_t known;    // when Redis had what the states are made of; 0: never
+    LimitState first;
+    KeyDigest digest;
+    std::array<LimitState, LimitRules::kMax - 1> more;
+  };
+  struct alignas(64) Set {
+    std::atomic<uint64_t> tags[kWays];  // 0: free
+    std::atomic<uint32_t> lock;         // held while a key gets a place
+  };
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+  class Lock;
+
+  [[nodiscard]] size_t SetOf(uint64_t key_hash) const;
+  [[nodiscard]] std::optional<Place> Find(uint64_t key_hash) const;
+  [[nodiscard]] std::optional<Place> FindOrInsert(const LimitRequest& request,
+                                                  const RedisTerms& terms, int64_t micros);
+  [[nodiscard]] std::optional<size_t> Choose(size_t set, const RedisTerms& terms, int64_t micros);
+  [[nodiscard]] bool Holds(const Place& place) const;
+
+  // Under the entry's lock.
+  static States StatesOf(const Entry& entry, const RedisTerms& terms);
+  static void Store(Entry& entry, const RedisTerms& terms, const States& states);
+  // Sees to it that the states are by these terms.
+  static void Follow(Entry& entry, const RedisTerms& terms);
+  static void SetKnown(Entry& entry, const RedisTerms& terms, States states, int64_t micros);
+  static void MarkDirty(Entry& entry, Taken& taken);
+  static void Decide(const RedisTerms& terms, States& states, uint64_t cost, int64_t micros,
+                     LimitTakes& takes);
+
+  size_t sets_count_;
+  std::unique_ptr<void, Free> memory_;
+  Set* sets_;
+  Entry* entries_;
+  std::atomic<uint64_t> crowded_ = 0;
+};
+
+}  // namespace gatehouse::filters
