@@ -29,6 +29,8 @@ class LimitLog {
   void SetUsed(const LimitRule& rule, uint64_t units, int64_t micros);
   void Clear() { head_ = count_ = 0; }
 
+  // Time of the newest unit; 0: there is none.
+  [[nodiscard]] int64_t newest() const { return count_ == 0 ? 0 : At(count_ - 1); }
   [[nodiscard]] size_t bytes() const { return sizeof(*this) + capacity_ * sizeof(int64_t); }
 
  private:

@@ -138,7 +138,7 @@ double LimitTable::UsageOf(const Generation& rules, const States& states, int64_
 }
 
 // Under the lock of kSharedWay. Lock-free takes go on: Evict() looks again.
-size_t LimitTable::Choose(Set& set, int64_t micros) {
+size_t LimitTable::Choose(Set& set, uint64_t tag, int64_t micros) {
   const auto usage_of = [&](size_t way) {
     const Place place = {&set, way};
     Renew(place, micros);
@@ -148,7 +148,8 @@ size_t LimitTable::Choose(Set& set, int64_t micros) {
   // What is under way in the shared place comes back there: nobody who may have a part in it gets
   // another until it is over.
   if (Current().counts_running && usage_of(kSharedWay) == kPinned) return kSharedWay;
-  for (size_t way = 0; way < kLimitWays; ++way) {
+  for (size_t i = 0; i < kLimitWays; ++i) {
+    const size_t way = (FirstWay(tag) + i) % kLimitWays;
     if (set.tags[way].load(std::memory_order_relaxed) == 0) return way;
   }
   size_t best = 0;
@@ -196,9 +197,7 @@ bool LimitTable::Evict(Place place, int64_t micros) {
 // Only one thread at a time gives a key a place in a set, so that no key ever has two.
 bool LimitTable::Insert(Set& set, uint64_t tag, uint64_t cost, int64_t micros, LimitTakes& takes) {
   const PlaceLock newcomers(set.locks[kSharedWay]);
-  for (const std::atomic<uint64_t>& taken : set.tags) {
-    if (taken.load(std::memory_order_relaxed) == tag) return false;
-  }
+  if (FindWay(set.tags, tag) < kLimitWays) return false;
   const auto take = [&](Place place) {
     const Generation& rules = GenerationOf(place);
     if (!rules.lock_free) {
@@ -208,7 +207,7 @@ bool LimitTable::Insert(Set& set, uint64_t tag, uint64_t cost, int64_t micros, L
     // Nobody else can change the version of a place whose lock is held.
     CHECK(TakeFree(rules, place, 0, cost, micros, takes));
   };
-  const size_t way = Choose(set, micros);
+  const size_t way = Choose(set, tag, micros);
   const Place place = {&set, way};
   if (way == kSharedWay) {
     Renew(place, micros);

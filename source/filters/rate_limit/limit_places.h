@@ -62,6 +62,23 @@ class PlaceLock {
   std::atomic<uint8_t>& lock_;
 };
 
+// Where a key's place is if it was free when the key came, as most are. Looked at first, so that
+// the processor need not wait for the tags to fetch the rest.
+inline size_t FirstWay(uint64_t tag) {
+  return static_cast<size_t>((tag & 0xffffffff) * kLimitWays >> 32);
+}
+
+// kLimitWays: none.
+template <typename Tags>
+size_t FindWay(const Tags& tags, uint64_t tag) {
+  const size_t first = FirstWay(tag);
+  if (tags[first].load(std::memory_order_acquire) == tag) return first;
+  for (size_t way = 0; way < kLimitWays; ++way) {
+    if (tags[way].load(std::memory_order_acquire) == tag) return way;
+  }
+  return kLimitWays;
+}
+
 inline bool IsLog(const LimitRule& rule) { return rule.kind() == LimitKind::kSlidingLog; }
 
 // A state of kSlidingLog is the address of its log; 0: empty.

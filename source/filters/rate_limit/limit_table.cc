@@ -15,12 +15,10 @@ namespace {
 
 __extension__ using Wide = unsigned __int128;
 
-template <typename Tags>
-size_t Find(const Tags& tags, uint64_t tag) {
-  for (size_t way = 0; way < kLimitWays; ++way) {
-    if (tags[way].load(std::memory_order_acquire) == tag) return way;
-  }
-  return kLimitWays;
+// Of kConcurrency, the first number is 0.
+bool IsOfTheFuture(uint64_t at, int64_t micros) {
+  constexpr int64_t kMinute = 60'000'000;
+  return static_cast<int64_t>(at) > micros + kMinute;
 }
 
 uint64_t TagOf(uint64_t key_hash) { return key_hash | 1; }
@@ -69,10 +67,15 @@ LimitTable::Set& LimitTable::SetOf(uint64_t key_hash) const {
 }
 
 void LimitTable::Prefetch(uint64_t key_hash) const {
-  const auto* lines = reinterpret_cast<const char*>(&SetOf(key_hash));
+  const Set& set = SetOf(key_hash);
+  const auto* lines = reinterpret_cast<const char*>(&set);
   __builtin_prefetch(lines, 1);
   __builtin_prefetch(lines + 64, 1);
   __builtin_prefetch(lines + 128, 1);
+  const More* more = more_.load(std::memory_order_acquire);
+  if (more == nullptr) return;
+  const size_t way = FirstWay(TagOf(key_hash));
+  __builtin_prefetch(more + static_cast<size_t>(&set - sets_) * kLimitPlaces + way, 1);
 }
 
 const LimitTable::Generation& LimitTable::GenerationOf(Place place) const {
@@ -85,7 +88,8 @@ const LimitTable::Generation& LimitTable::GenerationOf(Place place) const {
 // new tag: so a word that was read before the right tag was seen was that key's, and is exchanged
 // only if it still is.
 template <typename F>
-bool LimitTable::ChangeFree(const Generation& rules, Place place, uint64_t tag, F&& change) {
+bool LimitTable::ChangeFree(const Generation& rules, Place place, uint64_t tag, int64_t micros,
+                            F&& change) {
   LimitWord& word = place.set->words[place.way];
   LimitWord::Value old = word.Load();
   for (;;) {
@@ -95,6 +99,7 @@ bool LimitTable::ChangeFree(const Generation& rules, Place place, uint64_t tag, 
     }
     if (old.version() != rules.version) return false;
     LimitState state = old.state();
+    if (IsOfTheFuture(state.a, micros)) state = {};
     change(rules.rules().front(), state);
     const LimitWord::Value changed = old.With(state);
     if (changed != old) {
@@ -122,7 +127,7 @@ bool LimitTable::ChangeLocked(Place place, uint64_t tag, int64_t micros, F&& cha
 
 bool LimitTable::TakeFree(const Generation& rules, Place place, uint64_t tag, uint64_t cost,
                           int64_t micros, LimitTakes& takes) {
-  if (!ChangeFree(rules, place, tag, [&](const LimitRule& rule, LimitState& state) {
+  if (!ChangeFree(rules, place, tag, micros, [&](const LimitRule& rule, LimitState& state) {
         takes.takes[0] = rule.Take(state, cost, micros);
       })) {
     return false;
@@ -150,7 +155,7 @@ bool LimitTable::Take(uint64_t key_hash, uint64_t cost, int64_t micros, LimitTak
   Set& set = SetOf(key_hash);
   const uint64_t tag = TagOf(key_hash);
   for (;;) {
-    const size_t way = Find(set.tags, tag);
+    const size_t way = FindWay(set.tags, tag);
     const bool done = way < kLimitWays ? TakeAt({&set, way}, tag, cost, micros, takes)
                                        : Insert(set, tag, cost, micros, takes);
     if (done) return takes.allowed;
@@ -188,6 +193,7 @@ LimitTake LimitTable::TakeLogged(const LimitRule& rule, LimitState& state, uint6
     state = StateOf(log);
     log_bytes_.fetch_add(log->bytes(), std::memory_order_relaxed);
   }
+  if (IsOfTheFuture(static_cast<uint64_t>(log->newest()), micros)) log->Clear();
   const size_t before = log->bytes();
   const LimitTake take = log->Take(rule, cost, micros);
   if (log->bytes() != before) {
@@ -200,6 +206,9 @@ void LimitTable::TakeAll(const Generation& rules, Place place, uint64_t cost, in
                          LimitTakes& takes) {
   const std::span<const LimitRule> limits = rules.rules();
   States states = LoadStates(rules, place, place.set->words[place.way].Load().state());
+  for (size_t i = 0; i < limits.size(); ++i) {
+    if (!IsLog(limits[i]) && IsOfTheFuture(states[i].a, micros)) states[i] = {};
+  }
   const States before = states;
   takes.count = static_cast<uint32_t>(limits.size());
   takes.allowed = true;
@@ -247,7 +256,7 @@ bool LimitTable::GiveBackAt(Place place, uint64_t tag, uint64_t cost, std::optio
     });
   }
   if (!taken && !rules.counts_running) return true;
-  if (ChangeFree(rules, place, tag, [&](const LimitRule& rule, LimitState& state) {
+  if (ChangeFree(rules, place, tag, micros, [&](const LimitRule& rule, LimitState& state) {
         rule.GiveBack(state, cost, taken.value_or(micros), micros);
       })) {
     return true;
@@ -260,7 +269,7 @@ bool LimitTable::GiveBackAt(Place place, uint64_t tag, uint64_t cost, std::optio
 void LimitTable::GiveBack(uint64_t key_hash, uint64_t cost, int64_t taken, int64_t micros) {
   Set& set = SetOf(key_hash);
   const uint64_t tag = TagOf(key_hash);
-  for (size_t way; (way = Find(set.tags, tag)) < kLimitWays;) {
+  for (size_t way; (way = FindWay(set.tags, tag)) < kLimitWays;) {
     if (GiveBackAt({&set, way}, tag, cost, taken, micros)) return;
   }
   // It took from the shared place, or has been forgotten: nobody knows which. Only what is under
@@ -272,20 +281,20 @@ void LimitTable::Release(uint64_t key_hash, uint64_t cost, int64_t micros) {
   Set& set = SetOf(key_hash);
   const uint64_t tag = TagOf(key_hash);
   for (;;) {
-    const size_t way = Find(set.tags, tag);
+    const size_t way = FindWay(set.tags, tag);
     if (way < kLimitWays) {
       if (GiveBackAt({&set, way}, tag, cost, std::nullopt, micros)) return;
       continue;
     }
     if (!Current().counts_running) return;
     const PlaceLock lock(set.locks[kSharedWay]);
-    if (Find(set.tags, tag) < kLimitWays) continue;
+    if (FindWay(set.tags, tag) < kLimitWays) continue;
     const Place shared = {&set, kSharedWay};
     Renew(shared, micros);
     const Generation& rules = GenerationOf(shared);
     if (!rules.counts_running) return;
     if (!rules.lock_free) return GiveBackAll(rules, shared, cost, std::nullopt, micros);
-    if (ChangeFree(rules, shared, 0, [&](const LimitRule& rule, LimitState& state) {
+    if (ChangeFree(rules, shared, 0, micros, [&](const LimitRule& rule, LimitState& state) {
           rule.GiveBack(state, cost, micros, micros);
         })) {
       return;
@@ -299,7 +308,7 @@ std::optional<LimitTakes> LimitTable::Peek(uint64_t key_hash, int64_t micros) co
   Set& set = SetOf(key_hash);
   const uint64_t tag = TagOf(key_hash);
   LimitTakes takes;
-  for (size_t way; (way = Find(set.tags, tag)) < kLimitWays;) {
+  for (size_t way; (way = FindWay(set.tags, tag)) < kLimitWays;) {
     if (self.TakeAt({&set, way}, tag, 0, micros, takes)) return takes;
   }
   return std::nullopt;

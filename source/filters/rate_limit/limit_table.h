@@ -4,6 +4,10 @@
 // Built on main, used by all workers; lives as long as anything that uses it (a shared_ptr in the
 // config), over changes of the config too. Time is handed in.
 //
+// Time may go back a little, as LimitRule says. What was counted more than a minute after now was
+// counted before the clock was set back, and is forgotten: otherwise nothing would pass until the
+// clock has caught up.
+//
 // A policy of one limit whose state is a LimitState is counted by one compare-and-swap, without a
 // lock. Several limits, and logs, are counted under a lock of that key alone, so that a request
 // takes from all of them or from none, and nobody sees anything in between.
@@ -119,7 +123,8 @@ class LimitTable {
   [[nodiscard]] const Generation& GenerationOf(Place place) const;
   // Both are false if the place has another key, or is counted by other rules, by now.
   template <typename F>
-  [[nodiscard]] bool ChangeFree(const Generation& rules, Place place, uint64_t tag, F&& change);
+  [[nodiscard]] bool ChangeFree(const Generation& rules, Place place, uint64_t tag, int64_t micros,
+                                F&& change);
   template <typename F>
   [[nodiscard]] bool ChangeLocked(Place place, uint64_t tag, int64_t micros, F&& change);
   [[nodiscard]] bool TakeAt(Place place, uint64_t tag, uint64_t cost, int64_t micros,
@@ -144,7 +149,7 @@ class LimitTable {
   // limit_places.cc: who has which place, and by which rules.
   [[nodiscard]] bool Insert(Set& set, uint64_t tag, uint64_t cost, int64_t micros,
                             LimitTakes& takes);
-  [[nodiscard]] size_t Choose(Set& set, int64_t micros);
+  [[nodiscard]] size_t Choose(Set& set, uint64_t tag, int64_t micros);
   [[nodiscard]] bool Evict(Place place, int64_t micros);
   [[nodiscard]] double UsageOf(const Generation& rules, const States& states, int64_t micros) const;
   // Makes the place one of the current rules, if it is older.

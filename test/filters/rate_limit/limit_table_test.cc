@@ -210,6 +210,25 @@ TEST(LimitTableTest, AKeyThatIsNotKnownHasUsedNothing) {
   EXPECT_EQ(table.Peek(1, At(0s))->takes[0].remaining, 1u);
 }
 
+TEST(LimitTableTest, AClockThatWasSetBackStopsNobody) {
+  const std::vector<std::vector<LimitSpec>> all = {{Bucket(1, 60s, 10)},
+                                                   {Of(LimitKind::kSlidingLog, 10, 1h)},
+                                                   {Of(LimitKind::kFixedWindow, 10, 1min)},
+                                                   {Of(LimitKind::kSlidingWindow, 10, 1min)},
+                                                   {Bucket(1, 60s, 10), Bucket(1, 60s, 20)}};
+  for (const auto& specs : all) {
+    LimitTable table(Rules(specs), 10);
+    EXPECT_EQ(TakeMany(table, 1, 20, At(0s)), 10);
+    EXPECT_EQ(TakeMany(table, 1, 20, At(-10s)), 0);
+    EXPECT_EQ(TakeMany(table, 1, 20, At(-3h)), 10);
+    EXPECT_EQ(TakeMany(table, 1, 20, At(-3h)), 0);
+    EXPECT_GE(TakeMany(table, 1, 20, At(-3h + 70min)), 10);
+  }
+  LimitTable running(Rules({Of(LimitKind::kConcurrency, 3)}), 10);
+  EXPECT_EQ(TakeMany(running, 1, 5, At(0s)), 3);
+  EXPECT_EQ(TakeMany(running, 1, 5, At(-3h)), 0);
+}
+
 TEST(LimitTableTest, LogsThatCouldTakeTooMuchAreRefused) {
   const LimitRules rules = Rules({Of(LimitKind::kSlidingLog, 1000, 1h)});
   EXPECT_TRUE(LimitTable::Check(rules, 10000).ok());
