@@ -14,17 +14,25 @@ KeyHash SecretHash() {
 
 }  // namespace
 
-LimitBudget::LimitBudget(const LimitSetting& setting, bool served)
-    : hash_(SecretHash()),
-      table_(setting.rules, setting.max_keys),
-      served_(served),
-      fingerprint_(setting.fingerprint) {}
+LimitBudget::LimitBudget(const LimitSetting& setting, bool served,
+                         observe::MetricRegistry& registry)
+    : hash_(SecretHash()), served_(served), fingerprint_(setting.fingerprint) {
+  if (setting.redis) {
+    redis_ = std::make_unique<RedisLimit>(*setting.redis, registry);
+  } else {
+    table_ = std::make_unique<LimitTable>(setting.rules, setting.max_keys);
+  }
+}
 
 void LimitBudget::Change(const LimitSetting& setting, int64_t micros) {
   const std::lock_guard lock(changing_);
   if (setting.edition <= edition_.load(std::memory_order_relaxed)) return;
   if (setting.fingerprint != fingerprint_) {
-    table_.Change(setting.rules, micros);
+    if (redis_ != nullptr) {
+      redis_->Change(*setting.redis, micros);
+    } else {
+      table_->Change(setting.rules, micros);
+    }
     fingerprint_ = setting.fingerprint;
   }
   edition_.store(setting.edition, std::memory_order_release);

@@ -9,7 +9,7 @@
 // by no request, so it changes nothing.
 //
 //   budget->Follow(terms.setting, micros);
-//   budget->table().Take(budget->hash()(key), cost, micros, takes);
+//   if (budget->redis() == nullptr) budget->table().Take(budget->hash()(key), cost, micros, takes);
 #pragma once
 
 #include <atomic>
@@ -17,16 +17,21 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "source/filters/rate_limit/key_hash.h"
 #include "source/filters/rate_limit/limit_table.h"
+#include "source/filters/rate_limit/redis_limit.h"
+#include "source/observe/metric_registry.h"
 
 namespace gatehouse::filters {
 
 // What one config says.
 struct LimitSetting {
   LimitRules rules;
+  // Kept there; else in this process.
+  std::optional<RedisLimitSpec> redis;
   // Of all that is here: whether two settings are the same.
   std::string fingerprint;
   size_t max_keys = 0;
@@ -37,7 +42,7 @@ struct LimitSetting {
 class LimitBudget {
  public:
   // `served`: requests will be counted (and not only explained).
-  LimitBudget(const LimitSetting& setting, bool served);
+  LimitBudget(const LimitSetting& setting, bool served, observe::MetricRegistry& registry);
   LimitBudget(const LimitBudget&) = delete;
   LimitBudget& operator=(const LimitBudget&) = delete;
 
@@ -48,7 +53,10 @@ class LimitBudget {
   void Follow(const LimitSetting& setting, int64_t micros) {
     if (setting.edition > edition_.load(std::memory_order_acquire)) Change(setting, micros);
   }
-  [[nodiscard]] LimitTable& table() { return table_; }
+  // Null: in the table.
+  [[nodiscard]] RedisLimit* redis() { return redis_.get(); }
+  // Of a budget that is not in Redis.
+  [[nodiscard]] LimitTable& table() { return *table_; }
   [[nodiscard]] const KeyHash& hash() const { return hash_; }
   [[nodiscard]] bool served() const { return served_; }
 
@@ -56,7 +64,8 @@ class LimitBudget {
   void Change(const LimitSetting& setting, int64_t micros);
 
   KeyHash hash_;
-  LimitTable table_;
+  std::unique_ptr<LimitTable> table_;
+  std::unique_ptr<RedisLimit> redis_;
   bool served_;
   uint64_t last_edition_ = 0;
   std::atomic<uint64_t> edition_ = 0;

@@ -225,7 +225,8 @@ Duration LimitLeaseOf(const gatehouse::v1::RateLimit& config) { return LeaseOf(c
 Duration LimitLeaseOf(const gatehouse::v1::RateLimitPlan& config) { return LeaseOf(config); }
 
 std::string FieldOf(std::string_view outer, std::string_view inner) {
-  return outer.empty() ? std::string(inner) : fmt::format("{}.{}", outer, inner);
+  if (outer.empty() || inner.empty()) return std::string(outer.empty() ? inner : outer);
+  return fmt::format("{}.{}", outer, inner);
 }
 
 absl::StatusOr<Duration> ReadDuration(const google::protobuf::Duration& duration,

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "fmt/format.h"
+#include "source/filters/rate_limit/redis_limit.h"
 
 namespace gatehouse::filters {
 
@@ -28,14 +29,28 @@ std::string StateText(const LimitTakes& takes) {
   return text;
 }
 
-// What has been counted of the key.
-std::string Counted(const LimitTerms& terms, std::string_view key, FilterContext& context) {
+// What has been counted of the key, as far as this process knows.
+std::string Counted(const LimitTerms& terms, LimitRequest request, FilterContext& context) {
   LimitBudget& budget = *terms.budget;
   if (!budget.served()) return "what is left only a running gateway knows (--admin)";
-  const int64_t micros = context.loop().WallMicros();
-  budget.Follow(terms.setting, micros);  // it is served: any request would do so
-  const std::optional<LimitTakes> takes = budget.table().Peek(budget.hash()(key), micros);
-  return takes ? StateText(*takes) : "nothing used";
+  request.micros = context.loop().WallMicros();
+  request.hash = budget.hash()(request.key);
+  budget.Follow(terms.setting, request.micros);  // it is served: any request would do so
+  const bool elsewhere = budget.redis() != nullptr;
+  const std::optional<LimitTakes> takes =
+      elsewhere ? budget.redis()->Peek(request) : budget.table().Peek(request.hash, request.micros);
+  if (elsewhere && !takes) return "what is left only Redis knows";
+  if (!takes) return "nothing used";
+  return elsewhere ? StateText(*takes) + " as far as is known here" : StateText(*takes);
+}
+
+// Where it is counted; empty: in this process.
+std::string StoreText(const LimitPolicy& policy, const LimitTerms& terms) {
+  if (policy.store.kind == LimitStore::Kind::kService) {
+    std::string text = policy.store.text;
+    return terms.budget == nullptr ? text : text + ", and by these limits while it is away";
+  }
+  return terms.budget->redis() != nullptr ? terms.budget->redis()->Text() : std::string();
 }
 
 std::string KeyText(const LimitPolicy& policy, FilterContext& context) {
@@ -65,16 +80,22 @@ std::string ExplainLimit(const LimitPolicy& policy, uint64_t route_cost, FilterC
       fmt::format_to(out, " (plan {})", plan);
     }
   }
-  fmt::format_to(out, ": {}", terms.text);
-  if (terms.budget == nullptr) return text;
+  text += ':';
+  if (!terms.text.empty()) text += ' ' + terms.text + ',';
+  if (terms.unlimited) {
+    text.pop_back();
+    return text;
+  }
   LimitKey::Bytes bytes(context.arena());
   const bool has_key = policy.key.Write(context, bytes);
-  fmt::format_to(out, ", {}", KeyText(policy, context));
+  fmt::format_to(out, " {}", KeyText(policy, context));
   const uint64_t cost = route_cost != 0 ? route_cost : policy.cost.Of(context);
   if (cost != 1) fmt::format_to(out, ", costs {}", cost);
-  if (has_key || policy.on_missing_key == MissingKey::kSharedBudget) {
+  if (const std::string store = StoreText(policy, terms); !store.empty()) text += ", " + store;
+  const bool counted = has_key || policy.on_missing_key == MissingKey::kSharedBudget;
+  if (counted && policy.store.kind != LimitStore::Kind::kService) {
     const std::string_view key = has_key ? bytes.view() : LimitKey::kMissing;
-    fmt::format_to(out, ", {}", Counted(terms, key, context));
+    fmt::format_to(out, ", {}", Counted(terms, {.key = key, .cost = cost}, context));
   }
   if (policy.dry_run) text += ", dry run";
   return text;

@@ -70,7 +70,8 @@ void ForEachShown(std::span<const AppliedLimit> all, bool refused, Visit&& visit
   for (const AppliedLimit& applied : all) {
     if (applied.policy->dry_run) continue;
     for (size_t i = 0; i < applied.takes.count; ++i) {
-      if (refused == !applied.takes.takes[i].allowed) visit(Shown{&applied, i});
+      const LimitTake& take = applied.takes.takes[i];
+      if (refused == !take.allowed && take.limit > 0) visit(Shown{&applied, i});
     }
   }
 }

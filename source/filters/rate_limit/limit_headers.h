@@ -23,14 +23,17 @@ struct AppliedLimit {
     kTaken,      // and not given back
     kRefused,    // nothing was taken
     kUncounted,  // nothing was taken, and yet it may pass: the store does not answer
+    kDenied,     // nothing was taken, and it may not pass: the store does not answer
     kOver,       // what was taken was given back
   };
+
+  [[nodiscard]] bool refuses() const { return state == State::kRefused || state == State::kDenied; }
 
   const LimitPolicy* policy = nullptr;
   const LimitTerms* terms = nullptr;
   State state = State::kUncounted;
   LimitRequest request;
-  LimitTakes takes;  // count 0: nothing is known
+  LimitTakes takes;  // count 0: nothing is known; one of limit 0 is not shown
 };
 
 // Of requests that pass: all policies that show themselves. An origin server's own fields stay

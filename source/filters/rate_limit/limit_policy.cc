@@ -82,9 +82,9 @@ class PolicyReader {
     }
     Take(LimitKey::Build(config_.key(), FieldOf(field_, "key"), build_), &policy_.key);
     Take(LimitCost::Build(config_.cost(), FieldOf(field_, "cost"), build_), &policy_.cost);
+    Take(LimitStore::Build(config_, field_, build_), &policy_.store);
     MissingKey();
     Answer();
-    Store();
     Terms();
     Plans();
     if (!wrong_.ok()) return wrong_;
@@ -110,11 +110,11 @@ class PolicyReader {
     }
   }
   void Answer();
-  void Store();
   void Terms();
   void Plans();
   template <typename From>
   void ReadTerms(const From& config, const std::string& field, LimitTerms* terms);
+  void CheckCounting(LimitTerms& terms, Duration lease, const std::string& field);
 
   const Config& config_;
   std::string field_;
@@ -147,28 +147,51 @@ void PolicyReader::Answer() {
       static_cast<uint64_t>(std::chrono::ceil<std::chrono::seconds>(jitter).count());
 }
 
-void PolicyReader::Store() {
-  if (config_.store().has_redis()) Error("store.redis", "is not there yet; use local: {}");
-  if (config_.store().has_service()) Error("store.service", "is not there yet; use local: {}");
-}
-
 template <typename From>
 void PolicyReader::ReadTerms(const From& config, const std::string& field, LimitTerms* terms) {
-  if (!Take(LimitRulesOf(config, field, build_), &terms->setting.rules)) return;
-  terms->setting.max_keys = config_.max_keys() == 0 ? kDefaultMaxKeys : config_.max_keys();
-  // One budget for all needs no room for more.
-  if (config_.key().empty()) terms->setting.max_keys = 1;
-  Describe(policy_.name, terms->setting.rules, terms);
-  for (const LimitRule& rule : terms->setting.rules.rules()) {
+  LimitRules& rules = terms->setting.rules;
+  if (!Take(LimitRulesOf(config, field, build_), &rules)) return;
+  for (const LimitRule& rule : rules.rules()) {
     const uint64_t cost = policy_.cost.fixed();
     if (cost <= rule.limit()) continue;
     const std::string what = terms->plan.empty() ? "" : fmt::format(" of plan \"{}\"", terms->plan);
     Error("cost.fixed", fmt::format("{} is more than the limit{} holds, {}: nothing would pass",
                                     cost, what, rule.limit()));
   }
+  terms->setting.max_keys = config_.max_keys() == 0 ? kDefaultMaxKeys : config_.max_keys();
+  // One budget for all needs no room for more.
+  if (config_.key().empty()) terms->setting.max_keys = 1;
+  CheckCounting(*terms, LimitLeaseOf(config), field);
+  Describe(policy_.name, rules, terms);
 }
 
-void PolicyReader::Terms() { ReadTerms(config_, field_, &policy_.own); }
+// Whether the store can count by these rules.
+void PolicyReader::CheckCounting(LimitTerms& terms, Duration lease, const std::string& field) {
+  LimitSetting& setting = terms.setting;
+  const LimitStore& store = policy_.store;
+  if (store.kind == LimitStore::Kind::kRedis) {
+    setting.redis = store.redis;
+    setting.redis->policy =
+        terms.plan.empty() ? policy_.name : fmt::format("{}|{}", policy_.name, terms.plan);
+    setting.redis->rules = setting.rules;
+    setting.redis->max_keys = setting.max_keys;
+    if (lease > Duration::zero()) setting.redis->lease = lease;
+    const absl::Status status = RedisLimit::Check(*setting.redis);
+    if (!status.ok()) wrong_.Update(ErrorBelow(status, FieldOf(field_, "store.redis"), build_));
+    return;
+  }
+  // What counts while a service does not answer.
+  if (store.kind == LimitStore::Kind::kService) {
+    setting.rules = setting.rules.ShareOf(store.gateways);
+  }
+  const absl::Status status = LimitTable::Check(setting.rules, setting.max_keys);
+  if (!status.ok()) wrong_.Update(ErrorBelow(status, field, build_));
+}
+
+void PolicyReader::Terms() {
+  const bool has_algorithm = config_.algorithm_case() != Config::ALGORITHM_NOT_SET;
+  if (has_algorithm || !config_.store().has_service()) ReadTerms(config_, field_, &policy_.own);
+}
 
 void PolicyReader::Plans() {
   if (config_.has_plan()) {
@@ -187,6 +210,7 @@ void PolicyReader::Plans() {
     }
     if (config.has_unlimited()) {
       terms.text = "unlimited";
+      terms.unlimited = true;
     } else {
       ReadTerms(config, FieldOf(field_, inner), &terms);
     }
@@ -196,11 +220,11 @@ void PolicyReader::Plans() {
 }
 
 // What makes a budget another one. All else may change.
-std::string IdentityOf(const Config& config, const LimitTerms& terms) {
+std::string IdentityOf(const Config& config, const LimitStore& store, const LimitTerms& terms) {
   Config identity;
   *identity.mutable_key() = config.key();
   identity.set_max_keys(static_cast<uint32_t>(terms.setting.max_keys));
-  return fmt::format("{}\n{}", terms.plan, identity.SerializeAsString());
+  return fmt::format("{}\n{}\n{}", store.identity, terms.plan, identity.SerializeAsString());
 }
 
 std::string SpecText(const LimitSpec& spec) {
@@ -209,13 +233,26 @@ std::string SpecText(const LimitSpec& spec) {
                      static_cast<int>(spec.period), spec.utc_offset.count());
 }
 
-void FindBudget(const Config& config, BuildContext& build, LimitTerms* terms) {
-  if (terms->items.empty()) return;
+std::string FingerprintOf(const LimitSetting& setting) {
+  std::string text;
+  for (const LimitRule& rule : setting.rules.rules()) text += SpecText(rule.spec());
+  if (!setting.redis) return text;
+  const RedisLimitSpec& redis = *setting.redis;
+  return text + fmt::format("{} {} {} {} {} {}", redis.timeout.count(), redis.sync_interval.count(),
+                            redis.max_unsynced, redis.lease.count(),
+                            static_cast<int>(redis.on_failure), redis.gateways);
+}
+
+void FindBudget(const Config& config, const LimitStore& store, BuildContext& build,
+                LimitTerms* terms) {
+  const bool for_failures = store.kind == LimitStore::Kind::kService;
+  if (terms->items.empty() || (for_failures && store.on_failure != StoreFailure::kLocal)) return;
   LimitSetting& setting = terms->setting;
-  for (const LimitRule& rule : setting.rules.rules()) setting.fingerprint += SpecText(rule.spec());
-  terms->budget = build.states().Get<LimitBudget>(config.name(), IdentityOf(config, *terms), [&] {
-    return std::make_shared<LimitBudget>(setting, build.states().served());
-  });
+  setting.fingerprint = FingerprintOf(setting);
+  terms->budget =
+      build.states().Get<LimitBudget>(config.name(), IdentityOf(config, store, *terms), [&] {
+        return std::make_shared<LimitBudget>(setting, build.states().served(), build.metrics());
+      });
   setting.edition = terms->budget->NextEdition();
 }
 
@@ -225,8 +262,8 @@ absl::StatusOr<LimitPolicy> LimitPolicy::Build(const Config& config, std::string
                                                BuildContext& build) {
   absl::StatusOr<LimitPolicy> policy = PolicyReader(config, field, build).Run();
   if (!policy.ok()) return policy;
-  FindBudget(config, build, &policy->own);
-  for (LimitTerms& terms : policy->plans) FindBudget(config, build, &terms);
+  FindBudget(config, policy->store, build, &policy->own);
+  for (LimitTerms& terms : policy->plans) FindBudget(config, policy->store, build, &terms);
   policy->metrics = build.metrics().Acquire<RateLimitMetrics>({config.name()});
   return policy;
 }

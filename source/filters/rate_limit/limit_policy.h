@@ -21,6 +21,7 @@
 #include "source/filters/rate_limit/limit_budget.h"
 #include "source/filters/rate_limit/limit_cost.h"
 #include "source/filters/rate_limit/limit_key.h"
+#include "source/filters/rate_limit/limit_store.h"
 #include "source/observe/metric_registry.h"
 
 namespace gatehouse::v1 {
@@ -66,7 +67,8 @@ struct LimitItem {
 // What the requests of a plan get, or those of none that is listed.
 struct LimitTerms {
   std::string plan;                     // empty: the policy's own
-  std::shared_ptr<LimitBudget> budget;  // null: unlimited
+  std::shared_ptr<LimitBudget> budget;  // null: none is kept here
+  bool unlimited = false;
   LimitSetting setting;
   std::vector<LimitItem> items;  // by limit
   bool holds = false;            // a limit of concurrency: something to give back at the end
@@ -77,7 +79,6 @@ struct LimitTerms {
 
 struct LimitPolicy {
   enum class MissingKey : uint8_t { kSharedBudget, kSkip, kReject };
-  enum class Store : uint8_t { kLocal, kRedis, kService };
 
   // `field`: where the resource is, for errors, which are noted in `build`.
   [[nodiscard]] static absl::StatusOr<LimitPolicy> Build(const gatehouse::v1::RateLimit& config,
@@ -92,7 +93,7 @@ struct LimitPolicy {
   }
 
   std::string name;
-  Store store = Store::kLocal;
+  LimitStore store;
   LimitKey key;
   MissingKey on_missing_key = MissingKey::kSharedBudget;
   LimitCost cost;

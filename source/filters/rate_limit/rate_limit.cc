@@ -9,6 +9,7 @@
 #include "fmt/format.h"
 #include "source/filters/build_context.h"
 #include "source/filters/rate_limit/limit_explain.h"
+#include "source/filters/rate_limit/rate_limit_deciding.h"
 
 namespace gatehouse::filters {
 
@@ -18,7 +19,6 @@ using State = AppliedLimit::State;
 
 constexpr std::string_view kQuotaExceeded =
     "https://iana.org/assignments/http-problem-types#quota-exceeded";
-constexpr std::string_view kDryRun = "rate_limit.dry_run";
 
 // Until it is a request's turn.
 class Turn {
@@ -52,7 +52,11 @@ bool Identify(uint64_t route_cost, FilterContext& context, AppliedLimit& applied
   }
   applied.request.cost = route_cost != 0 ? route_cost : policy.cost.Of(context);
   applied.request.micros = context.loop().WallMicros();
-  applied.request.hash = applied.terms->budget->hash()(key);
+  if (applied.terms->budget != nullptr) applied.request.hash = applied.terms->budget->hash()(key);
+  // Others than this process have no use for the hash.
+  if (policy.store.kind != LimitStore::Kind::kLocal) {
+    applied.request.key = context.arena().Copy(key);
+  }
   return true;
 }
 
@@ -63,26 +67,6 @@ void RefuseKeyless(AppliedLimit& applied) {
     take.limit = rule.limit();
     take.retry_after = take.reset_after = std::chrono::seconds(1);
   }
-}
-
-void TakeLocally(AppliedLimit& applied) {
-  LimitBudget& budget = *applied.terms->budget;
-  const LimitRequest& request = applied.request;
-  budget.Follow(applied.terms->setting, request.micros);
-  const bool taken = budget.table().Take(request.hash, request.cost, request.micros, applied.takes);
-  applied.state = taken ? State::kTaken : State::kRefused;
-}
-
-// A policy in dry run has decided: it is counted, and changes nothing.
-void NoteDryRun(const AppliedLimit& applied, FilterContext& context) {
-  const RateLimitMetrics& metrics = *applied.policy->metrics;
-  if (applied.state != State::kRefused) {
-    context.counters().Add(metrics.allowed);
-    return;
-  }
-  context.counters().Add(metrics.dry_run_rejected);
-  context.AddFlag(observe::LogFlag::kRateLimitDryRun);
-  context.SetNote(kDryRun, applied.policy->name);
 }
 
 }  // namespace
@@ -113,7 +97,8 @@ absl::StatusOr<RateLimit> RateLimit::Build(const v1::RateLimitFilter& config, Bu
   }
   if (!status.ok()) return status;
   // Those that need not wait first: then what they refuse costs nobody a question.
-  std::ranges::stable_sort(policies, {}, &LimitPolicy::store);
+  std::ranges::stable_sort(policies, {},
+                           [](const LimitPolicy& policy) { return policy.store.kind; });
   return RateLimit(std::move(policies), config.cost());
 }
 
@@ -134,41 +119,55 @@ Verdict RateLimit::Call::OnRequestHeaders(const RateLimit& filter, FilterContext
 Verdict RateLimit::Call::Ask(const RateLimit& filter, FilterContext& context) {
   while (next_ < filter.policies_.size()) {
     const LimitPolicy& policy = filter.policies_[next_++];
-    const LimitTerms& terms = policy.TermsOf(context);
-    if (terms.budget == nullptr) continue;  // unlimited
-    AppliedLimit& applied = *new (&applied_[count_]) AppliedLimit;
-    applied.policy = &policy;
-    applied.terms = &terms;
-    if (!Identify(filter.cost_, context, applied)) continue;
-    ++count_;
-    if (applied.state == State::kRefused) {
-      RefuseKeyless(applied);
-    } else {
-      TakeLocally(applied);
+    AppliedLimit* const applied = Begin(policy, filter.cost_, context);
+    if (applied == nullptr) continue;
+    if (applied->state == State::kRefused) {
+      RefuseKeyless(*applied);
+    } else if (policy.store.kind == LimitStore::Kind::kLocal) {
+      TakeLocally(*applied);
+    } else if (std::optional<Verdict> wait = AskStore(filter, context, *applied)) {
+      return *wait;
+    } else if (policy.dry_run) {
+      continue;  // noted when it has decided
     }
-    holds_ |= terms.holds;
     if (policy.dry_run) {
-      NoteDryRun(applied, context);
-    } else if (applied.state == State::kRefused) {
-      return Reject(applied, context);
+      NoteDryRun(*applied, context);
+    } else if (applied->refuses()) {
+      return Refuse(*applied, context);
     }
   }
   return Admit(context);
 }
 
+AppliedLimit* RateLimit::Call::Begin(const LimitPolicy& policy, uint64_t cost,
+                                     FilterContext& context) {
+  const LimitTerms& terms = policy.TermsOf(context);
+  if (terms.unlimited) return nullptr;
+  AppliedLimit& applied = *new (&applied_[count_]) AppliedLimit;
+  applied.policy = &policy;
+  applied.terms = &terms;
+  if (!Identify(cost, context, applied)) return nullptr;
+  ++count_;
+  holds_ |= terms.holds;
+  return &applied;
+}
+
 // All policies agree. The longest delay is that of all of them.
 Verdict RateLimit::Call::Admit(FilterContext& context) {
   Duration delay{};
+  observe::CounterBlock& counters = context.counters();
   for (const AppliedLimit& applied : std::span(applied_, count_)) {
-    if (applied.policy->dry_run || applied.state != State::kTaken) continue;
-    if (!applied.terms->queues) {
-      context.counters().Add(applied.policy->metrics->allowed);
-      continue;
+    const RateLimitMetrics& metrics = *applied.policy->metrics;
+    if (applied.policy->dry_run) continue;
+    if (applied.state == State::kUncounted) {
+      counters.Add(metrics.unavailable_allowed);
+      context.AddFlag(observe::LogFlag::kRateLimitUnavailable);
+    } else if (!applied.terms->queues || applied.takes.delay() <= Duration::zero()) {
+      counters.Add(metrics.allowed);
+    } else {
+      counters.Add(metrics.delayed);
+      delay = std::max(delay, applied.takes.delay());
     }
-    const Duration own = applied.takes.delay();
-    delay = std::max(delay, own);
-    context.counters().Add(own > Duration::zero() ? applied.policy->metrics->delayed
-                                                  : applied.policy->metrics->allowed);
   }
   if (delay <= Duration::zero()) {
     phase_ = Phase::kPassed;
@@ -184,10 +183,15 @@ Verdict RateLimit::Call::Admit(FilterContext& context) {
       context.loop(), delay);
 }
 
-Verdict RateLimit::Call::Reject(AppliedLimit& applied, FilterContext& context) {
+Verdict RateLimit::Call::Refuse(AppliedLimit& applied, FilterContext& context) {
   GiveBackAll(context);
   phase_ = Phase::kRejected;
   const LimitPolicy& policy = *applied.policy;
+  if (applied.state == State::kDenied) {
+    context.counters().Add(policy.metrics->unavailable_denied);
+    context.AddFlag(observe::LogFlag::kRateLimitUnavailable);
+    return Reply{503, "rate_limit_unavailable", "The limit cannot be checked; try again later."};
+  }
   context.counters().Add(policy.metrics->rejected);
   context.AddFlag(observe::LogFlag::kRateLimited);
   Reply reply{policy.status, "rate_limited", "Too many requests; try again later."};
@@ -196,6 +200,7 @@ Verdict RateLimit::Call::Reject(AppliedLimit& applied, FilterContext& context) {
   }
   reply.problem_type = kQuotaExceeded;
   reply.problem_members = RefusedMembers(applied, context);
+  if (extras_ != nullptr) FillReply(reply);
   return reply;
 }
 
@@ -206,7 +211,29 @@ void RateLimit::Call::GiveBackAll(FilterContext& context) {
     if (applied.state != State::kTaken || applied.policy->dry_run) continue;
     applied.state = State::kOver;
     const LimitRequest& request = applied.request;
-    applied.terms->budget->table().GiveBack(request.hash, request.cost, request.micros, micros);
+    LimitBudget* const budget = applied.terms->budget.get();
+    if (budget == nullptr) continue;  // a service's
+    if (budget->redis() != nullptr) {
+      budget->redis()->GiveBack(context.upstreams(), request);
+    } else {
+      budget->table().GiveBack(request.hash, request.cost, request.micros, micros);
+    }
+  }
+}
+
+// Requests under way: this one is not, any more.
+void RateLimit::Call::EndHeld(FilterContext& context) {
+  const int64_t micros = context.loop().WallMicros();
+  for (AppliedLimit& applied : std::span(applied_, count_)) {
+    if (applied.state != State::kTaken || !applied.terms->holds) continue;
+    applied.state = State::kOver;
+    const LimitRequest& request = applied.request;
+    LimitBudget& budget = *applied.terms->budget;
+    if (budget.redis() != nullptr) {
+      budget.redis()->Release(context.upstreams(), request);
+    } else {
+      budget.table().Release(request.hash, request.cost, micros);
+    }
   }
 }
 
@@ -217,19 +244,15 @@ Verdict RateLimit::Call::OnResponseHeaders(const RateLimit&, FilterContext& cont
   } else {
     WriteLimitHeaders({applied_, count_}, context);
   }
+  if (extras_ != nullptr) WriteExtras(context);
   return Continue();
 }
 
 void RateLimit::Call::OnFinish(const RateLimit&, FilterContext& context) {
   if (!holds_) return;
+  if (asides_ != nullptr) EndAsides();
   if (phase_ == Phase::kAsking) GiveBackAll(context);
-  const int64_t micros = context.loop().WallMicros();
-  for (AppliedLimit& applied : std::span(applied_, count_)) {
-    if (applied.state != State::kTaken || !applied.terms->holds) continue;
-    applied.state = State::kOver;
-    const LimitRequest& request = applied.request;
-    applied.terms->budget->table().Release(request.hash, request.cost, micros);
-  }
+  EndHeld(context);
 }
 
 }  // namespace gatehouse::filters

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,6 +24,8 @@ class RateLimitFilter;
 namespace gatehouse::filters {
 
 class BuildContext;
+class RedisCheck;
+class ServiceCheck;
 
 class RateLimit {
  public:
@@ -33,8 +36,8 @@ class RateLimit {
   // Its limits, whose budget the request would take from, and what is left of it.
   [[nodiscard]] std::string Explain(FilterContext& context) const;
 
-  // All policies or none: when one refuses, those before it get back what they gave. Between the
-  // two, another request may find that missing.
+  // All policies or none: when one refuses, those before it get back what they gave (but a service,
+  // which takes nothing back). Between the two, another request may find that missing.
   //
   //            OnRequestHeaders
   //                   |          store, turn
@@ -42,6 +45,8 @@ class RateLimit {
   //   kAsking ------> each policy: taken ---------> kPassed:   OnFinish ends what is held
   //      |                \---- refused ----------> kRejected: what was taken is given back
   //      \--- the exchange ends meanwhile: OnFinish gives back
+  //
+  // A policy in dry run is asked aside: nobody waits for its answer.
   struct Call {
     Verdict OnRequestHeaders(const RateLimit& filter, FilterContext& context);
     Verdict OnResponseHeaders(const RateLimit& filter, FilterContext& context);
@@ -49,11 +54,34 @@ class RateLimit {
 
    private:
     enum class Phase : uint8_t { kAsking, kPassed, kRejected };
+    struct Aside;
+    template <typename Check>
+    struct AsideOf;
+    struct Extras;
 
     [[nodiscard]] Verdict Ask(const RateLimit& filter, FilterContext& context);
+    // Null: the policy does not limit the request.
+    [[nodiscard]] AppliedLimit* Begin(const LimitPolicy& policy, uint64_t cost,
+                                      FilterContext& context);
     [[nodiscard]] Verdict Admit(FilterContext& context);
-    [[nodiscard]] Verdict Reject(AppliedLimit& applied, FilterContext& context);
+    [[nodiscard]] Verdict Refuse(AppliedLimit& applied, FilterContext& context);
     void GiveBackAll(FilterContext& context);
+    void EndHeld(FilterContext& context);
+
+    // Of stores that are not in this process: rate_limit_stores.cc. nullopt: it has decided.
+    [[nodiscard]] std::optional<Verdict> AskStore(const RateLimit& filter, FilterContext& context,
+                                                  AppliedLimit& applied);
+    [[nodiscard]] std::optional<Verdict> AskRedis(const RateLimit& filter, FilterContext& context,
+                                                  AppliedLimit& applied);
+    [[nodiscard]] std::optional<Verdict> AskService(const RateLimit& filter, FilterContext& context,
+                                                    AppliedLimit& applied);
+    // The last policy has decided, after a wait.
+    [[nodiscard]] Verdict GoOn(const RateLimit& filter, FilterContext& context);
+    void Learn(const RedisCheck& check, FilterContext& context, AppliedLimit& applied);
+    void Learn(const ServiceCheck& check, FilterContext& context, AppliedLimit& applied);
+    void FillReply(Reply& reply) const;
+    void WriteExtras(FilterContext& context) const;
+    void EndAsides();
 
     // The policies that have decided, in their order. In the arena.
     AppliedLimit* applied_ = nullptr;
@@ -61,6 +89,8 @@ class RateLimit {
     uint32_t next_ = 0;  // of the filter's policies
     Phase phase_ = Phase::kAsking;
     bool holds_ = false;  // something has to be ended by OnFinish
+    Aside* asides_ = nullptr;
+    const Extras* extras_ = nullptr;
   };
 
  private:
