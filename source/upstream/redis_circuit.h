@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "source/base/random.h"
 #include "source/base/time.h"
@@ -42,10 +43,7 @@ class RedisCircuit {
   bool Open() {
     probing_ = false;
     failures_ = 0;
-    if (open_) return false;
-    open_ = true;
-    opened_ = 0;
-    return true;
+    return !std::exchange(open_, true);
   }
   // How long until the probe: a random time from the second half of 100 ms, 200 ms, ... 2 s.
   [[nodiscard]] Duration NextDelay(Random& random) {
@@ -54,19 +52,17 @@ class RedisCircuit {
     return most / 2 + Duration(random.Below(static_cast<uint64_t>(most.count() / 2) + 1));
   }
   void Probe() { probing_ = true; }
-  // True: this closed it.
-  bool Succeed() {
-    failures_ = 0;
-    if (__builtin_expect(!open_, 1)) return false;
-    open_ = probing_ = false;
-    return true;
-  }
+  // The probe went well. The next delay is as if it had not, until a call does as well: who can
+  // log in and do nothing else is tried no more often than who is gone.
+  void Close() { open_ = probing_ = false; }
+  // A call went well.
+  void Succeed() { failures_ = opened_ = 0; }
 
  private:
   bool open_ = false;
   bool probing_ = false;
   uint32_t failures_ = 0;  // in a row, while closed
-  uint32_t opened_ = 0;    // delays since it was closed
+  uint32_t opened_ = 0;    // delays since a call succeeded
   uint64_t last_turn_ = UINT64_MAX;
 };
 

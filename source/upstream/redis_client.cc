@@ -170,7 +170,11 @@ void RedisClient::OnDeadline(RedisCall& call) {
   const bool sent = call.connection_ != nullptr;
   RedisServer* server = call.server_;
   Unlist(call);
-  if (server != nullptr) server->OnTimeout();
+  if (server != nullptr) {
+    server->OnTimeout();
+  } else {
+    OnLookUpSlow();
+  }
   Finish(call, {sent ? RedisFailure::kTimeout : RedisFailure::kUnreachable, {}});
 }
 

@@ -228,6 +228,7 @@ class RedisClient {
   void OnNothingFound(std::string_view why);
   void OnTable();
   void UseMaster(RedisServer* server);
+  void OnLookUpSlow();
   void NoteLookUpLost(std::string_view why);
   void NoteLookUpBack();
   void NoteLookUpGone();

@@ -280,6 +280,7 @@ bool RedisClient::OnSlotsFound(const RedisReply& reply, const net::Address& from
 }
 
 void RedisClient::OnTable() {
+  lookup_circuit_.Close();
   lookup_circuit_.Succeed();
   lookup_timer_.Cancel();
   NoteLookUpBack();
@@ -307,6 +308,13 @@ void RedisClient::OnNothingFound(std::string_view why) {
   }
   homeless_count_ = 0;
   while (RedisCall* call = homeless_.PopFront()) FailLater(*call, RedisFailure::kUnreachable);
+}
+
+// A call waited for a lookup in vain.
+void RedisClient::OnLookUpSlow() {
+  if (!lookup_circuit_.Fail(loop_.turn())) return;
+  loop_.Arm(lookup_timer_, lookup_circuit_.NextDelay(ThreadRandom()));
+  NoteLookUpLost("nobody answers in time who has to be asked for it");
 }
 
 void RedisClient::NoteLookUpLost(std::string_view why) {

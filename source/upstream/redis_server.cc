@@ -19,10 +19,22 @@ constexpr size_t kMaxWords = 200;
 
 RedisServer& Of(void* owner) { return *static_cast<RedisServer*>(owner); }
 
-// Answers of a server that can do nothing for anybody now. It has not acted on the call.
+template <size_t N>
+bool IsAnyOf(const RedisReply& reply, const std::string_view (&codes)[N]) {
+  return std::any_of(codes, codes + N, [&](std::string_view code) { return reply.IsError(code); });
+}
+
+// Answers of a server that can do nothing for anybody now.
 bool IsUseless(const RedisReply& reply) {
-  return reply.IsError("LOADING") || reply.IsError("MASTERDOWN") || reply.IsError("NOAUTH") ||
-         reply.IsError("CLUSTERDOWN");
+  static constexpr std::string_view kCodes[] = {"LOADING", "MASTERDOWN", "NOAUTH", "BUSY"};
+  return IsAnyOf(reply, kCodes);
+}
+
+// Answers that the next call would get as well, as they are about the server or the user.
+bool RefusesWork(const RedisReply& reply) {
+  static constexpr std::string_view kCodes[] = {"CLUSTERDOWN", "NOPERM", "MISCONF", "OOM",
+                                                "NOREPLICAS"};
+  return IsUseless(reply) || IsAnyOf(reply, kCodes);
 }
 
 // Redis 6 tells of an error inside of a script in its own words.
@@ -229,21 +241,29 @@ void RedisServer::OnReplied(RedisConnection& connection, RedisCall& call, const 
     }
     if (reply.IsError("MOVED") || reply.IsError("ASK")) {
       call.server_ = nullptr;
-      if (client_.Redirect(*this, call, reply)) return;
+      if (client_.target_->spec().topology != RedisTopology::kCluster) {
+        Condemn("it is part of a Redis Cluster, and is not configured as one");
+      } else if (client_.Redirect(*this, call, reply)) {
+        return;
+      }
     } else if (IsReadOnly(reply)) {
       Condemn("it takes no writes: it is a replica now");
       client_.OnReadOnly(*this);
       call.server_ = nullptr;
       if (client_.RouteAgain(call)) return;
-    } else if (IsUseless(reply)) {
+    } else if (RefusesWork(reply)) {
       Condemn(reply.text.substr(0, kMaxWords));
     }
     call.server_ = nullptr;
     client_.Finish(call, {RedisFailure::kError, reply});
     return;
   }
+  circuit_.Succeed();
   // One that is open is closed by its probe alone.
-  if (circuit_.closed()) circuit_.Succeed();
+  if (__builtin_expect(!proven_, 0) && circuit_.closed()) {
+    proven_ = true;
+    SayBack();
+  }
   call.server_ = nullptr;
   client_.Finish(call, {RedisFailure::kNone, reply});
 }
@@ -289,6 +309,7 @@ void RedisServer::OnTimer() {
 
 void RedisServer::Open(std::string_view why) {
   circuit_.Open();
+  doubted_ |= !proven_;
   if (!lost_) {
     lost_ = true;
     client_.counters_.Gauge(client_.metrics_.open_circuits, +1);
@@ -301,7 +322,13 @@ void RedisServer::Open(std::string_view why) {
 
 void RedisServer::Close() {
   timer_.Cancel();
-  circuit_.Succeed();
+  circuit_.Close();
+  proven_ = false;
+  if (!doubted_) SayBack();
+}
+
+void RedisServer::SayBack() {
+  doubted_ = false;
   if (!lost_) return;
   lost_ = false;
   client_.counters_.Gauge(client_.metrics_.open_circuits, -1);

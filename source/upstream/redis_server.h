@@ -64,6 +64,7 @@ class RedisServer {
   void OnTimer();
   void Open(std::string_view why);
   void Close();
+  void SayBack();
   void SendWaiting();
   void FailWaiting(RedisFailure failure);
   [[nodiscard]] RedisConnection* Best();
@@ -81,8 +82,10 @@ class RedisServer {
   IntrusiveList<RedisCall> waiting_;
   uint32_t waiting_count_ = 0;
   RedisCircuit circuit_;
-  Timer timer_;        // closed: to connect again; open: to try
-  bool lost_ = false;  // as the operator was told
+  Timer timer_;           // closed: to connect again; open: to try
+  bool lost_ = false;     // as the operator was told
+  bool proven_ = true;    // a call succeeded since the circuit was closed
+  bool doubted_ = false;  // it was opened again before that: back is who has served a call
   bool left_ = false;
 };
 

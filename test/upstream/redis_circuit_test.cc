@@ -31,7 +31,7 @@ TEST(RedisCircuitTest, OpensAfterFailuresInARow) {
     EXPECT_FALSE(circuit.Fail(turn));
     EXPECT_FALSE(circuit.Fail(turn)) << "all of a turn are one";
   }
-  EXPECT_FALSE(circuit.Succeed());
+  circuit.Succeed();
   for (uint64_t turn = 10; turn < 10 + RedisCircuit::kToOpen - 1; ++turn) {
     EXPECT_FALSE(circuit.Fail(turn));
     EXPECT_TRUE(circuit.closed());
@@ -42,7 +42,7 @@ TEST(RedisCircuitTest, OpensAfterFailuresInARow) {
   circuit.Probe();
   EXPECT_FALSE(circuit.Open());
   EXPECT_FALSE(circuit.probing());
-  EXPECT_TRUE(circuit.Succeed());
+  circuit.Close();
   EXPECT_TRUE(circuit.closed());
 }
 
@@ -58,6 +58,11 @@ TEST(RedisCircuitTest, DelaysGrowAndAreRandom) {
       EXPECT_LE(delay, most);
       most = std::min(most * 2, RedisCircuit::kMaxDelay);
     }
+    circuit.Close();
+    // That alone does not make the next delay short.
+    circuit.Open();
+    EXPECT_GE(circuit.NextDelay(random), RedisCircuit::kMaxDelay / 2);
+    circuit.Close();
     circuit.Succeed();
   }
 }
@@ -219,6 +224,41 @@ TEST_F(RedisLossTest, AnswersOfAServerThatIsNoUseOpenTheCircuit) {
   EXPECT_EQ(Try(), "<error LOADING Redis is loading>");
   EXPECT_EQ(Try(), "<refused>");
   EXPECT_THAT(News(), ElementsAre(HasSubstr("LOADING Redis is loading")));
+}
+
+// It answers PING, and refuses whatever is asked of it.
+TEST_F(RedisLossTest, AServerThatRefusesAllWorkIsSaidToBeBackWhenItServes) {
+  for (const std::string error :
+       {"NOPERM this user has no permissions to run the 'evalsha' command",
+        "OOM command not allowed", "MISCONF Redis is configured to save RDB snapshots",
+        "MOVED 1 127.0.0.1:1"}) {
+    upstreams_.reset();
+    upstreams_.emplace(loop_, *counters_, scratch_);
+    (void)News();
+    Use({&redis_});
+    redis_.on_command = [&](const auto&) { return "-" + error + "\r\n"; };
+    const std::string failed = "<error " + error + ">";
+    EXPECT_EQ(Try(), failed);
+    int served = 0;
+    for (int i = 0; i < 1000; ++i) {
+      const std::string result = Try();
+      if (result == failed) ++served;
+      Advance(milliseconds(10));
+    }
+    EXPECT_LE(served, 20);
+    EXPECT_GE(served, 4);
+    std::vector<std::string> news = News();
+    // It was back once, as far as could be known.
+    ASSERT_EQ(news.size(), 3u) << error;
+    EXPECT_THAT(news[1], HasSubstr("is back"));
+    redis_.on_command = [](const auto&) { return "+fine\r\n"; };
+    Pass(seconds(3));
+    EXPECT_THAT(News(), IsEmpty());
+    EXPECT_EQ(Try(), "fine");
+    EXPECT_THAT(News(), ElementsAre(HasSubstr("is back")));
+    EXPECT_EQ(Value(target_->metrics().open_circuits), 0);
+    redis_.on_command = nullptr;
+  }
 }
 
 TEST_F(RedisLossTest, FlappingIsALossToo) {

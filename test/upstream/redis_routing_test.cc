@@ -174,6 +174,20 @@ TEST_F(RedisRoutingTest, AClusterThatCannotBeFound) {
   EXPECT_EQ(Value(target_->metrics().open_circuits), 0);
 }
 
+TEST_F(RedisRoutingTest, SeedsThatSayNothing) {
+  Use({&a_}, cluster_spec_);
+  a_.on_login = [](const auto&) { return ""; };
+  std::vector<std::string> results;
+  for (int i = 0; i < 8; ++i) results.push_back(Try("foo"));
+  EXPECT_EQ(results[0], "<unreachable>");
+  EXPECT_EQ(results[7], "<refused>");
+  EXPECT_THAT(News(), ElementsAre(HasSubstr("the Redis Cluster cannot be used: nobody answers")));
+  a_.on_login = [](const auto&) { return "+OK\r\n"; };
+  a_.on_command = Says("*1\r\n" + Range(0, 16383, a_), "+a\r\n");
+  Pass(seconds(5));
+  EXPECT_EQ(Get("foo"), "a");
+}
+
 TEST_F(RedisRoutingTest, AnswersToTheLookupThatMakeNoSense) {
   Use({&a_}, cluster_spec_);
   for (const std::string& slots :
