@@ -100,6 +100,25 @@ TEST(MetricRegistryTest, AReleasedSlotIsUsedAgainFromZero) {
   EXPECT_EQ(block->Find(second->lookup), nullptr);
 }
 
+TEST(MetricRegistryTest, WhatAUserHoldsIsKeptUntilItIsGone) {
+  MetricRegistry registry;
+  CounterBlock* block = registry.NewBlock();
+  auto user = std::make_shared<const int>(1);
+  const auto kept = registry.AcquireFor<CacheMetrics>({"shared"}, user);
+  block->Gauge(kept.bytes, 5);
+  EXPECT_EQ(registry.Acquire<CacheMetrics>({"shared"})->bytes.slot, kept.bytes.slot);
+  EXPECT_EQ(registry.Total(kept.bytes), 5);
+  // On whatever thread that is; the next one who acquires anything clears it away.
+  std::thread([&] {
+    block->Gauge(kept.bytes, -4);
+    user.reset();
+  }).join();
+  EXPECT_EQ(registry.Total(kept.bytes), 1);
+  const auto other = registry.Acquire<CacheMetrics>({"other"});
+  EXPECT_EQ(other->bytes.slot, kept.bytes.slot);
+  EXPECT_EQ(registry.Total(other->bytes), 0);
+}
+
 TEST(MetricRegistryTest, LabelsThatOnlyLookTheSameDiffer) {
   MetricRegistry registry;
   const auto a = registry.Acquire<RouteMetrics>({"a", "bc"});
