@@ -201,17 +201,18 @@ MirrorTable::Taken MirrorTable::Take(const LimitRequest& request, const RedisTer
     const uint64_t unsynced = entry.unsynced + request.cost;
     if (unsynced > terms.max_unsynced) {
       taken.outcome = LimitOutcome::kAsk;
-      if (entry.unsynced == 0 || entry.pushing) return taken;
-    } else {
-      Store(entry, terms, states);
-      entry.unsynced = unsynced;
-      entry.last = std::max(entry.last, micros);
-      MarkDirty(entry, taken);
-      // Before others have to wait.
-      if (unsynced * 2 <= terms.max_unsynced || entry.pushing) return taken;
+      taken.urgent = taken.dirty = entry.unsynced > 0 && !entry.pushing;
+      return taken;
     }
-    taken.urgent = !entry.urgent;
-    entry.urgent = true;
+    Store(entry, terms, states);
+    entry.unsynced = unsynced;
+    entry.last = std::max(entry.last, micros);
+    MarkDirty(entry, taken);
+    // Before others have to wait.
+    if (unsynced * 2 > terms.max_unsynced && !entry.pushing) {
+      taken.urgent = !entry.urgent;
+      entry.urgent = true;
+    }
     return taken;
   }
 }

@@ -47,7 +47,7 @@ class MirrorTable {
     LimitOutcome outcome = LimitOutcome::kAsk;  // or kDecided
     // The caller has to see to it that the place is pushed: nobody else will.
     bool dirty = false;
-    bool urgent = false;  // at once
+    bool urgent = false;  // in this turn; before Redis is asked, if it is
     Place place;
   };
   struct Push {

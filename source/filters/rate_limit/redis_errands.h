@@ -44,6 +44,8 @@ class RedisErrands final : public upstream::WorkerPart {
 
   // The place of the mirror is dirty.
   void Note(MirrorTable::Place place, bool urgent);
+  // What is urgent, and not only at the end of the turn.
+  void PushNow() { DoMore(); }
   void GiveBack(const KeyDigest& digest, uint64_t cost, int64_t since_taken);
 
   // Places of requests under way (kConcurrency). A place is `cost` units; it has a number here and

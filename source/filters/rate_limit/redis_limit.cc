@@ -77,7 +77,10 @@ LimitOutcome RedisLimit::Take(upstream::Upstreams& upstreams, const LimitRequest
   const MirrorTable::Taken taken =
       store_->mirror()->Take(request, terms, store_->RedisMicros(request.micros), takes);
   if (taken.dirty || taken.urgent) {
-    RedisErrands::Of(upstreams, store_).Note(taken.place, taken.urgent);
+    RedisErrands& errands = RedisErrands::Of(upstreams, store_);
+    errands.Note(taken.place, taken.urgent);
+    // What passed is told first.
+    if (taken.outcome == LimitOutcome::kAsk) errands.PushNow();
   }
   if (taken.outcome == LimitOutcome::kAsk && store_->IsAway(request.micros)) {
     return DecideAlone(store_, terms, upstreams, request, takes);
