@@ -1,7 +1,13 @@
 // RedisClient against a real redis-server.
+#include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -180,6 +186,80 @@ TEST_F(RedisServerTest, LateAnswersUnderLoad) {
     }
   }
   RecordProperty("good", good);
+}
+
+// A worker: a loop with Upstreams in a thread of its own, which asks one thing after the other.
+class RedisWorker {
+ public:
+  RedisWorker(std::shared_ptr<const RedisTarget> target, observe::CounterBlock& counters)
+      : target_(std::move(target)), counters_(counters), thread_([this] { Work(); }) {}
+  void Stop() { stop_ = true; }
+  void Join() { thread_.join(); }
+  void Forget() { good_ = 0; }
+  [[nodiscard]] uint64_t good() const { return good_; }
+  [[nodiscard]] uint64_t refused() const { return refused_; }
+
+ private:
+  void Work() {
+    SystemClock clock;
+    net::Loop loop(clock);
+    http::H1HeadScratch scratch;
+    Upstreams upstreams(loop, counters_, scratch);
+    Timer tick([](void*) {}, nullptr);
+    std::vector<TestCall> calls(10);
+    while (!stop_) {
+      for (TestCall& call : calls) {
+        if (call.call->running()) continue;
+        if (call.results > 0 && call.failure == RedisFailure::kNone) ++good_;
+        if (call.results > 0 && call.failure == RedisFailure::kRefused) ++refused_;
+        const std::string_view args[] = {"1"};
+        call.Start(upstreams.Redis(*target_),
+                   {.script = &kAdd, .key = "n", .args = args, .timeout = seconds(5)});
+      }
+      loop.Arm(tick, milliseconds(1));
+      loop.RunTurn(true);
+    }
+    calls.clear();
+    target_.reset();
+  }
+
+  std::shared_ptr<const RedisTarget> target_;
+  observe::CounterBlock& counters_;
+  std::atomic<bool> stop_ = false;
+  std::atomic<uint64_t> good_ = 0;
+  std::atomic<uint64_t> refused_ = 0;
+  std::thread thread_;
+};
+
+TEST_F(RedisServerTest, WorkersShareATargetAndOneVoice) {
+  RedisProcess redis;
+  Use({redis.port()});
+  std::vector<std::unique_ptr<RedisWorker>> workers;
+  for (int i = 0; i < 4; ++i) {
+    workers.push_back(std::make_unique<RedisWorker>(target_, *registry_.NewBlock()));
+  }
+  const RedisMetrics metrics = target_->metrics();
+  target_.reset();
+  const auto all_serve = [&] {
+    for (const auto& worker : workers) worker->Forget();
+    return Until([&] {
+      return std::ranges::all_of(workers, [](const auto& worker) { return worker->good() > 0; });
+    });
+  };
+  EXPECT_TRUE(all_serve());
+  redis.Kill();
+  EXPECT_TRUE(Until([&] {
+    return std::ranges::all_of(workers, [](const auto& worker) { return worker->refused() > 0; });
+  }));
+  redis.Start();
+  EXPECT_TRUE(all_serve());
+  EXPECT_TRUE(Until([&] { return registry_.Total(metrics.open_circuits) == 0; }));
+  const std::vector<std::string> news = News();
+  EXPECT_EQ(news.size(), 2u) << testing::PrintToString(news);
+  for (const auto& worker : workers) worker->Stop();
+  for (const auto& worker : workers) worker->Join();
+  EXPECT_EQ(registry_.Total(metrics.connections), 0);
+  EXPECT_EQ(registry_.Total(metrics.active), 0);
 }
 
 }  // namespace
