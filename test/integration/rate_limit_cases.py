@@ -25,7 +25,8 @@ class RateLimitTest(GatehouseTest):
                       rate_limits=list(policies), **top)
 
     def limited(self, *policies, **options):
-        running = {name: options.pop(name) for name in ("environment", "exit_code", "files", "arguments") if name in options}
+        running = {name: options.pop(name) for name in ("arguments", "environment", "exit_code", "files")
+                   if name in options}
         return self.gateway(self.settings(*policies, **options), **running)
 
     def many(self, gateway, count, path="/", **options):

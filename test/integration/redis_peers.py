@@ -4,7 +4,7 @@
   cluster = RedisCluster(folder, masters=3)      # cluster.addresses; cluster.move(slot, 0, 1)
   group = RedisSentinels(folder)                 # group.address of the sentinel; group.master; group.replica
 
-They keep nothing on disk, listen on 127.0.0.1, and end by stop(), by their process ids. RedisTest has a method for each.
+They keep nothing on disk, listen on 127.0.0.1, and end by stop(), by their process ids.
 """
 
 import os
@@ -14,7 +14,7 @@ import ssl
 import subprocess
 import tempfile
 
-from harness import GatehouseTest, kill, wait_until
+from harness import kill, wait_until
 from http_peers import PATIENCE, free_port
 
 
@@ -276,12 +276,3 @@ class RedisSentinels:
     def stop(self):
         for server in self.servers:
             server.stop()
-
-
-class RedisTest(GatehouseTest):
-    """Makes servers that end with the test."""
-
-    def redis(self, kind=RedisServer, **options):
-        server = kind(self.folder(), **options)
-        self.addCleanup(server.stop)
-        return server
