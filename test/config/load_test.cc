@@ -177,8 +177,10 @@ TEST_F(LoadTest, ValidatingOpensNoLog) {
 }
 
 // The examples of the documentation say the truth.
-TEST_F(LoadTest, DocumentedConfigsAreValid) {
-  std::ifstream document("docs/configuration.md");
+class DocumentsTest : public LoadTest, public testing::WithParamInterface<const char*> {};
+
+TEST_P(DocumentsTest, DocumentedConfigsAreValid) {
+  std::ifstream document(GetParam());
   ASSERT_TRUE(document.is_open());
   std::string block;
   size_t blocks = 0;
@@ -198,6 +200,9 @@ TEST_F(LoadTest, DocumentedConfigsAreValid) {
   }
   EXPECT_GE(blocks, 5u);
 }
+
+INSTANTIATE_TEST_SUITE_P(All, DocumentsTest,
+                         testing::Values("docs/configuration.md", "docs/rate_limits.md"));
 
 }  // namespace
 }  // namespace gatehouse::config
