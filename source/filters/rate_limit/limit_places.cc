@@ -145,9 +145,19 @@ size_t LimitTable::Choose(Set& set, uint64_t tag, int64_t micros) {
     const Generation& rules = GenerationOf(place);
     return UsageOf(rules, LoadStates(rules, place, set.words[way].Load().state()), micros);
   };
+  // Without the lock, where it is not needed: most are counted by the current rules.
+  const Generation& now = Current();
+  const auto usage_of_key = [&](size_t way) {
+    const LimitWord::Value word = set.words[way].Load();
+    if (now.lock_free && word.version() == now.version) {
+      return UsageOf(now, {word.state()}, micros);
+    }
+    const PlaceLock lock(set.locks[way]);
+    return usage_of(way);
+  };
   // What is under way in the shared place comes back there: nobody who may have a part in it gets
   // another until it is over.
-  if (Current().counts_running && usage_of(kSharedWay) == kPinned) return kSharedWay;
+  if (now.counts_running && usage_of(kSharedWay) == kPinned) return kSharedWay;
   for (size_t i = 0; i < kLimitWays; ++i) {
     const size_t way = (FirstWay(tag) + i) % kLimitWays;
     if (set.tags[way].load(std::memory_order_relaxed) == 0) return way;
@@ -155,8 +165,7 @@ size_t LimitTable::Choose(Set& set, uint64_t tag, int64_t micros) {
   size_t best = 0;
   double least = kPinned;
   for (size_t way = 0; way < kLimitWays; ++way) {
-    const PlaceLock lock(set.locks[way]);
-    const double usage = usage_of(way);
+    const double usage = usage_of_key(way);
     if (usage >= least) continue;
     least = usage;
     best = way;

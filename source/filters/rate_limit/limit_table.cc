@@ -69,13 +69,16 @@ LimitTable::Set& LimitTable::SetOf(uint64_t key_hash) const {
 void LimitTable::Prefetch(uint64_t key_hash) const {
   const Set& set = SetOf(key_hash);
   const auto* lines = reinterpret_cast<const char*>(&set);
-  __builtin_prefetch(lines, 1);
+  __builtin_prefetch(lines);
   __builtin_prefetch(lines + 64, 1);
   __builtin_prefetch(lines + 128, 1);
   const More* more = more_.load(std::memory_order_acquire);
   if (more == nullptr) return;
   const size_t way = FirstWay(TagOf(key_hash));
-  __builtin_prefetch(more + static_cast<size_t>(&set - sets_) * kLimitPlaces + way, 1);
+  const auto* states =
+      reinterpret_cast<const char*>(more + static_cast<size_t>(&set - sets_) * kLimitPlaces + way);
+  __builtin_prefetch(states, 1);
+  __builtin_prefetch(states + sizeof(More) - 1, 1);
 }
 
 const LimitTable::Generation& LimitTable::GenerationOf(Place place) const {
