@@ -470,11 +470,12 @@ services  {'  '.join(spec.replace('=', ' on ') for spec in specs + [f"redis={por
 {about_config(example)}
 
 Worth trying (examples/{name}/README.md says more):
-""" + "\n".join("  " + step.command for step in steps if step.command and step.section == "Worth trying") + """
+""" + "\n".join("  " + step.command for step in steps if step.command and step.section == "Worth trying") + f"""
 
-Ctrl-C stops everything. What {"they say" if control else "the gateway says"}, and the access log:
+Ctrl-C stops everything. What {"they say" if control or example.others else "the gateway says"}, and the access log:
 """, flush=True)
-        example.log.show()
+        for log in (example.log, *(other.log for other in example.others)):
+            log.show()
         code = example.gateway.wait()
         raise Failure(f"the gateway ended by itself, with status {code}")
     except KeyboardInterrupt:
