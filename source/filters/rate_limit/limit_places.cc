@@ -157,7 +157,7 @@ size_t LimitTable::Choose(Set& set, uint64_t tag, int64_t micros) {
   };
   // What is under way in the shared place comes back there: nobody who may have a part in it gets
   // another until it is over.
-  if (now.counts_running && usage_of(kSharedWay) == kPinned) return kSharedWay;
+  if (now.counts_running && usage_of(kSharedWay) >= kPinned) return kSharedWay;
   for (size_t i = 0; i < kLimitWays; ++i) {
     const size_t way = (FirstWay(tag) + i) % kLimitWays;
     if (set.tags[way].load(std::memory_order_relaxed) == 0) return way;
