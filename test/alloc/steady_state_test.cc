@@ -68,6 +68,10 @@ route_tables:
     match: { path_prefix: /limited }
     forward: origin
     filters: [ { rate_limit: [one] } ]
+  - name: limits
+    match: { path_prefix: /limits }
+    forward: origin
+    filters: [ { rate_limit: { policies: [several, planned, at-once], cost: 2 } } ]
   - name: filters
     match: { path_prefix: /filters }
     forward: origin
@@ -91,6 +95,15 @@ clusters:
 - { name: origin, endpoints: ["ORIGIN"] }
 rate_limits:
 - { name: one, token_bucket: { rate: 1/h, burst: 1 } }
+- name: several
+  limits: [ { sliding_window: 1000000/s }, { quota: { limit: 1000000000, per: month } }, { concurrency: 100 } ]
+  key: [ { all: [ { header: X-User }, { query: q }, { cookie: session }, { route: {} }, { method: {} }, { client_ip: {} } ] } ]
+- name: planned
+  fixed_window: 1/h
+  plan: { header: Accept }
+  plans: [ { name: "*/*", leaky_bucket: { rate: 1000000/s, capacity: 1000000, max_delay: 1s } } ]
+  cost: { header: X-User }
+- { name: at-once, concurrency: 100, dry_run: true }
 - name: per-user
   token_bucket: { rate: 1000000/s, burst: 1000000 }
   key: [ { header: X-User } ]
@@ -331,6 +344,9 @@ TEST_F(SteadyStateTest, Filters) {
                                     "Origin: https://shop.example\r\nX-Debug: 1\r\nX-Tenant: t\r\n"
                                     "X-Request-ID: 7f2c1c9a-0000-4000-8000-000000000000\r\n"),
                      .answers = {Answer("200 OK", Body(300))}});
+}
+TEST_F(SteadyStateTest, RateLimits) {
+  ExpectNoHeapCalls({.request = Get("/limits?q=a%20b"), .answers = {Answer("200 OK", Body(30))}});
 }
 TEST_F(SteadyStateTest, AnswersOfFilters) {
   ExpectNoHeapCalls({.request = "OPTIONS /filters/x HTTP/1.1\r\n" + std::string(kFields) +
