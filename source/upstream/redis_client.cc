@@ -213,6 +213,8 @@ void RedisClient::OnHousekeeping() {
     return;
   }
   loop_.Arm(housekeeping_, kHousekeepingEvery);
+  // A former master that nobody has told so yet takes writes that will be lost.
+  if (target_->spec().topology == RedisTopology::kSentinel) LookUp();
 }
 
 }  // namespace gatehouse::upstream

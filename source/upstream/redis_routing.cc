@@ -24,6 +24,12 @@ constexpr Duration kLookUpEvery = std::chrono::milliseconds(500);
 constexpr Duration kLookUpEveryWhenLost = std::chrono::milliseconds(50);
 constexpr size_t kMaxWords = 200;
 
+// Of an announced host: its name, or nothing if it is an address.
+std::string_view NameOf(std::string_view host) {
+  net::IpAddress ip;
+  return net::IpAddress::Parse(host, &ip) ? std::string_view() : host;
+}
+
 }  // namespace
 
 void RedisClient::Route(RedisCall& call) {
@@ -157,7 +163,7 @@ bool RedisClient::Redirect(RedisServer& from, RedisCall& call, const RedisReply&
   to.set_port(moved->port);
   if (!moved->host.empty() && !Resolve(moved->host, moved->port, &to)) return false;
   if (++call.turns_ > kMaxTurns || servers_.size() >= kMaxServers) return false;
-  RedisServer& server = ServerAt(to, {});
+  RedisServer& server = ServerAt(to, NameOf(moved->host));
   if (!moved->ask) {
     if (!slots_.empty()) slots_[moved->slot] = IndexOf(server);
     LookUp();
@@ -204,7 +210,8 @@ void RedisClient::OnLookUpTimer() {
     return;
   }
   for (const std::unique_ptr<RedisServer>& server : servers_) {
-    if (!server->left() && server->usable()) candidates.push_back({server->address(), {}});
+    if (!server->left() && server->usable())
+      candidates.push_back({server->address(), server->host()});
   }
   lookup_->Start(std::move(candidates), {"CLUSTER", "SLOTS"});
 }
@@ -238,9 +245,7 @@ bool RedisClient::OnMasterFound(const RedisReply& reply, std::string* why) {
         host.substr(0, kMaxWords));
     return false;
   }
-  net::IpAddress ip;
-  const bool numeric = net::IpAddress::Parse(host, &ip);
-  UseMaster(&ServerAt(address, numeric ? std::string_view() : host));
+  UseMaster(&ServerAt(address, NameOf(host)));
   target_->news().Master(master_->text());
   OnTable();
   return true;
@@ -300,8 +305,8 @@ void RedisClient::OnTable() {
 
 void RedisClient::OnNothingFound(std::string_view why) {
   const bool table = master_ != nullptr || !slots_.empty();
-  if (table && homeless_count_ == 0) return;  // as before; who finds it wrong asks again
-  if (!table) {
+  // With one all is as before; who finds it wrong asks again.
+  if (!table || !lookup_circuit_.closed()) {
     lookup_circuit_.Open();
     loop_.Arm(lookup_timer_, lookup_circuit_.NextDelay(ThreadRandom()));
     NoteLookUpLost(why);

@@ -204,7 +204,8 @@ void RedisServer::OnLost(RedisConnection& connection, std::string_view why) {
   client_.counters_.Add(client_.metrics_.lost);
   if (!retired && (circuit_.Fail(client_.loop_.turn()) || circuit_.probing())) {
     Open(why);
-  } else if (circuit_.closed() && !left_ && !timer_.armed() && connecting_ == nullptr) {
+  } else if (circuit_.closed() && !left_ && connecting_ == nullptr &&
+             (ready_.empty() || !timer_.armed())) {
     const auto within = static_cast<uint64_t>(kReconnectWithin.count());
     client_.loop_.Arm(timer_, Duration(ThreadRandom().Below(within)));
   }

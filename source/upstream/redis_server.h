@@ -33,6 +33,7 @@ class RedisServer {
 
   [[nodiscard]] const net::Address& address() const { return address_; }
   [[nodiscard]] const std::string& text() const { return text_; }
+  [[nodiscard]] const std::string& host() const { return host_; }
   [[nodiscard]] bool usable() const { return circuit_.closed(); }
   [[nodiscard]] bool left() const { return left_; }
   [[nodiscard]] bool busy() const;

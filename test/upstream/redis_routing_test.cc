@@ -25,6 +25,10 @@ std::string Bulk(std::string_view text) {
 }
 std::string Integer(int64_t number) { return ":" + std::to_string(number) + "\r\n"; }
 
+std::string Master(const FakeRedis& redis) {
+  return "*2\r\n" + Bulk("127.0.0.1") + Bulk(std::to_string(redis.port()));
+}
+
 class RedisRoutingTest : public RedisFakeFixture {
  protected:
   static std::string Name(const FakeRedis& redis) {
@@ -211,6 +215,38 @@ TEST_F(RedisRoutingTest, ASlotThatNobodyHas) {
   EXPECT_EQ(Get("bar"), "a");
 }
 
+TEST_F(RedisRoutingTest, LookupsThatFailWhileThereIsATable) {
+  Use({&a_}, cluster_spec_);
+  a_.on_command = Says("*1\r\n" + Range(0, 8000, a_), "+a\r\n");
+  EXPECT_EQ(Get("bar"), "a");
+  a_.on_login = [](const auto&) { return ""; };
+  std::vector<std::string> results;
+  for (int i = 0; i < 20; ++i) results.push_back(Try("foo"));
+  EXPECT_EQ(results.back(), "<refused>");
+  Pass(seconds(5));
+  EXPECT_EQ(Try("foo"), "<refused>");
+  EXPECT_EQ(Get("bar"), "a");
+  a_.on_login = [](const auto&) { return "+OK\r\n"; };
+  a_.on_command = Says("*1\r\n" + Range(0, 16383, a_), "+a\r\n");
+  Pass(seconds(5));
+  EXPECT_EQ(Get("foo"), "a");
+}
+
+// The former master does not know yet, and nothing breaks.
+TEST_F(RedisRoutingTest, SentinelsAreAskedNowAndThen) {
+  Use({&a_}, sentinel_spec_);
+  Also(b_);
+  FakeRedis next;
+  Also(next);
+  a_.on_command = Says(Master(b_), "");
+  b_.on_command = Says("", "+b\r\n");
+  next.on_command = Says("", "+next\r\n");
+  EXPECT_EQ(Get("foo"), "b");
+  a_.on_command = Says(Master(next), "");
+  Pass(seconds(12), milliseconds(100));
+  EXPECT_EQ(Get("foo"), "next");
+}
+
 TEST_F(RedisRoutingTest, ANodeThatFailsIsReplaced) {
   Use({&a_, &b_}, cluster_spec_);
   const std::string before = "*2\r\n" + Range(0, 8000, a_) + Range(8001, 16383, b_);
@@ -229,10 +265,6 @@ TEST_F(RedisRoutingTest, ANodeThatFailsIsReplaced) {
   // It has left: nobody tries it any more.
   Pass(seconds(12), milliseconds(100));
   EXPECT_EQ(Value(target_->metrics().open_circuits), 0);
-}
-
-std::string Master(const FakeRedis& redis) {
-  return "*2\r\n" + Bulk("127.0.0.1") + Bulk(std::to_string(redis.port()));
 }
 
 TEST_F(RedisRoutingTest, SentinelsAreAskedWhoTheMasterIs) {
