@@ -117,8 +117,9 @@ const v1::RateLimit& StandInRateLimit() {
     auto* made = new v1::RateLimit;
     made->set_name("-");
     made->set_max_keys(1);
-    made->mutable_token_bucket()->mutable_rate()->set_amount(1);
-    made->mutable_token_bucket()->mutable_rate()->mutable_per()->set_seconds(1);
+    // More than any request costs.
+    made->mutable_quota()->set_limit(1'000'000'000'000);
+    made->mutable_quota()->set_per(v1::Quota::PERIOD_DAY);
     return made;
   }();
   return limit;

@@ -301,7 +301,7 @@ clusters: [ { name: bad, endpoints: [nonsense] } ]
 rate_limits: [ { name: limit } ]
 secrets: [ { name: key, environment: NOT_SET } ]
 route_tables:
-- { name: t, routes: [ { forward: bad, filters: [ { rate_limit: [limit] } ] } ] }
+- { name: t, routes: [ { forward: bad, filters: [ { rate_limit: { policies: [limit], cost: 900 } } ] } ] }
 )"),
       ElementsAre(HasSubstr("2: clusters[0].endpoints[0].address: "),
                   HasSubstr("3: rate_limits[0]: needs an algorithm"),

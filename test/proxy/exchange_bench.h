@@ -56,10 +56,16 @@ class ExchangeBench {
   }
 
   void Adopt(std::string text) {
+    std::shared_ptr<const config::Snapshot> built = Build(std::move(text));
+    ASSERT_NE(built, nullptr);
+    Adopt(std::move(built));
+  }
+  // The successor of what is adopted, unless it is never adopted. Null: the text has errors.
+  [[nodiscard]] std::shared_ptr<const config::Snapshot> Build(std::string text) {
     const std::string address = "127.0.0.1:" + std::to_string(origin_.port());
     for (size_t at; (at = text.find("ORIGIN")) != std::string::npos;) text.replace(at, 6, address);
     config::LoadedBootstrap loaded = config::LoadBootstrapText(text, "test.yaml");
-    ASSERT_TRUE(loaded.errors.ok()) << loaded.errors.ToString();
+    EXPECT_TRUE(loaded.errors.ok()) << loaded.errors.ToString();
     config::BuildResult built = config::Build(loaded.resources,
                                               {.filters = *registry_,
                                                .metrics = metrics_,
@@ -67,8 +73,8 @@ class ExchangeBench {
                                                .states = states_,
                                                .log_writer = log_writer_},
                                               current_);
-    ASSERT_NE(built.snapshot, nullptr) << built.errors.ToString();
-    Adopt(built.snapshot);
+    EXPECT_NE(built.snapshot, nullptr) << built.errors.ToString();
+    return built.snapshot;
   }
   // One that a test has put together.
   void Adopt(std::shared_ptr<const config::Snapshot> snapshot) {

@@ -329,5 +329,59 @@ TEST_F(ExchangeLimitsTest, MaxForwardsOfOptionsIsHeeded) {
   EXPECT_NE(bench_.origin().connection(0).received().find("ax-Forwards: 6\r\n"), std::string::npos);
 }
 
+// --- Rate limits over changes of the config ---
+
+std::string Limited(std::string_view limit, std::string_view more = "") {
+  return std::string(R"(
+listeners: [ { name: edge, address: "127.0.0.1:0", route_tables: [all] } ]
+route_tables:
+- name: all
+  domains: ["*"]
+  routes:
+  - { name: hello, match: { path: /hello }, respond: { body: "end\n" }, filters: [ { rate_limit: [limit] } ] })") +
+         std::string(more) + "\nrate_limits: [ { name: limit, " + std::string(limit) + " } ]\n";
+}
+
+class RateLimitChangeTest : public testing::Test {
+ protected:
+  // How many of so many requests pass.
+  int Passed(int count) {
+    int passed = 0;
+    for (int i = 0; i < count; ++i) {
+      std::shared_ptr<PipeEnd> client = bench_.Connect();
+      client->Push("GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+      EXPECT_TRUE(bench_.RunUntil([&] { return client->closed() || client->shut_down(); }));
+      passed += client->written().starts_with("HTTP/1.1 200 ") ? 1 : 0;
+    }
+    return passed;
+  }
+
+  ExchangeBench bench_{Limited("token_bucket: { rate: 1/h, burst: 4 }")};
+};
+
+TEST_F(RateLimitChangeTest, WhatWasCountedStaysCounted) {
+  EXPECT_EQ(Passed(3), 3);
+  bench_.Adopt(Limited("token_bucket: { rate: 1/h, burst: 6 }"));
+  EXPECT_EQ(Passed(9), 3);
+  bench_.Adopt(Limited("token_bucket: { rate: 1/h, burst: 2 }"));
+  EXPECT_EQ(Passed(9), 0);
+  bench_.Adopt(
+      Limited("token_bucket: { rate: 1/h, burst: 20 }", "\n  - { name: new, respond: {} }"));
+  EXPECT_EQ(Passed(30), 18);
+  bench_.Adopt(Limited("token_bucket: { rate: 1/h, burst: 20 }, key: [ { method: {} } ]"));
+  EXPECT_EQ(Passed(30), 20);
+}
+
+TEST_F(RateLimitChangeTest, WhatIsBuiltAndNeverServedChangesNothing) {
+  EXPECT_EQ(Passed(3), 3);
+  {
+    const auto refused = bench_.Build(Limited("token_bucket: { rate: 1/h, burst: 600 }"));
+    EXPECT_EQ(Passed(9), 1);
+  }
+  const auto other = bench_.Build(Limited("fixed_window: 600/h"));
+  bench_.Adopt(Limited("token_bucket: { rate: 1/h, burst: 4 }, dry_run: false"));
+  EXPECT_EQ(Passed(9), 0);
+}
+
 }  // namespace
 }  // namespace gatehouse::proxy

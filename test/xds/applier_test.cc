@@ -93,6 +93,32 @@ route_tables: [{name: main, domains: ['*'], routes: [{name: all, match: {path_pr
   EXPECT_TRUE(Acked(clusters));
 }
 
+TEST_F(ApplierTest, ARateLimitWaitsForItsClusterAndSoDoItsRoutes) {
+  Start();
+  PushGood();
+  const uint64_t limits = Push(Type::kRateLimit, R"(
+rate_limits: [{name: shared, fixed_window: 10/s, store: {redis: {cluster: redis}}}]
+)");
+  const uint64_t routes = Push(Type::kRouteTable, R"(
+route_tables: [{name: main, domains: ['*'], routes: [{name: new, match: {path_prefix: /}, forward: users, filters: [{rate_limit: [shared]}]}]}]
+)",
+                               {}, "2");
+  Settle();
+  EXPECT_EQ(TargetOf("all"), "users");
+  EXPECT_EQ(AnswerOf(limits), nullptr) << "its cluster may be on its way";
+  EXPECT_EQ(AnswerOf(routes), nullptr);
+  Push(Type::kCluster, "clusters: [{name: redis, endpoints: ['127.0.0.1:2']}]");
+  Settle();
+  EXPECT_EQ(TargetOf("new"), "users");
+  EXPECT_TRUE(Acked(limits));
+  EXPECT_TRUE(Acked(routes));
+  // It stays while the limit needs it.
+  Push(Type::kCluster, kNothing, {"redis"});
+  Settle();
+  EXPECT_EQ(TargetOf("new"), "users");
+  EXPECT_EQ(applier->status().leaving.size(), 1U);
+}
+
 TEST_F(ApplierTest, WhatWaitsTooLongIsRefusedAndAcceptedWhenItCan) {
   Start();
   const uint64_t routes = Push(Type::kRouteTable, kMain);

@@ -57,11 +57,20 @@ class LimitBudget {
   [[nodiscard]] RedisLimit* redis() { return redis_.get(); }
   // Of a budget that is not in Redis.
   [[nodiscard]] LimitTable& table() { return *table_; }
+  // Of the table's displaced() and shared(): what nobody has been told yet.
+  [[nodiscard]] uint64_t NewlyDisplaced() { return NewOf(table_->displaced(), displaced_told_); }
+  [[nodiscard]] uint64_t NewlyShared() { return NewOf(table_->shared(), shared_told_); }
   [[nodiscard]] const KeyHash& hash() const { return hash_; }
   [[nodiscard]] bool served() const { return served_; }
 
  private:
   void Change(const LimitSetting& setting, int64_t micros);
+  [[nodiscard]] static uint64_t NewOf(uint64_t total, std::atomic<uint64_t>& told) {
+    uint64_t known = told.load(std::memory_order_relaxed);
+    if (__builtin_expect(known >= total, 1)) return 0;
+    return told.compare_exchange_strong(known, total, std::memory_order_relaxed) ? total - known
+                                                                                 : 0;
+  }
 
   KeyHash hash_;
   std::unique_ptr<LimitTable> table_;
@@ -69,6 +78,8 @@ class LimitBudget {
   bool served_;
   uint64_t last_edition_ = 0;
   std::atomic<uint64_t> edition_ = 0;
+  std::atomic<uint64_t> displaced_told_ = 0;
+  std::atomic<uint64_t> shared_told_ = 0;
   std::mutex changing_;
   std::string fingerprint_;  // of what is followed
 };

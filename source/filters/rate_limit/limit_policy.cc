@@ -152,6 +152,7 @@ void PolicyReader::ReadTerms(const From& config, const std::string& field, Limit
   LimitRules& rules = terms->setting.rules;
   if (!Take(LimitRulesOf(config, field, build_), &rules)) return;
   for (const LimitRule& rule : rules.rules()) {
+    terms->most = std::min(terms->most, rule.limit());
     const uint64_t cost = policy_.cost.fixed();
     if (cost <= rule.limit()) continue;
     const std::string what = terms->plan.empty() ? "" : fmt::format(" of plan \"{}\"", terms->plan);
@@ -266,6 +267,12 @@ absl::StatusOr<LimitPolicy> LimitPolicy::Build(const Config& config, std::string
   for (LimitTerms& terms : policy->plans) FindBudget(config, policy->store, build, &terms);
   policy->metrics = build.metrics().Acquire<RateLimitMetrics>({config.name()});
   return policy;
+}
+
+uint64_t LimitPolicy::most() const {
+  uint64_t most = own.most;
+  for (const LimitTerms& terms : plans) most = std::min(most, terms.most);
+  return most;
 }
 
 absl::Status CheckRateLimit(const Config& config, BuildContext& build) {

@@ -43,6 +43,8 @@ struct RateLimitMetrics {
   observe::CounterId dry_run_rejected;
   observe::CounterId unavailable_allowed;
   observe::CounterId unavailable_denied;
+  observe::CounterId displaced;
+  observe::CounterId shared;
 
   template <typename Visitor>
   void Visit(Visitor& visit) {
@@ -53,6 +55,10 @@ struct RateLimitMetrics {
     visit(dry_run_rejected, kRequests, kHelp, {"result", "dry_run_rejected"});
     visit(unavailable_allowed, kRequests, kHelp, {"result", "unavailable_allowed"});
     visit(unavailable_denied, kRequests, kHelp, {"result", "unavailable_denied"});
+    visit(displaced, "gatehouse_rate_limit_keys_displaced_total",
+          "Keys that were forgotten before they were idle, to make room for others.");
+    visit(shared, "gatehouse_rate_limit_keys_shared_total",
+          "Requests that shared a budget, because all places for their keys were hot.");
   }
 };
 
@@ -69,6 +75,7 @@ struct LimitTerms {
   std::string plan;                     // empty: the policy's own
   std::shared_ptr<LimitBudget> budget;  // null: none is kept here
   bool unlimited = false;
+  uint64_t most = UINT64_MAX;  // that can be had at once
   LimitSetting setting;
   std::vector<LimitItem> items;  // by limit
   bool holds = false;            // a limit of concurrency: something to give back at the end
@@ -91,6 +98,9 @@ struct LimitPolicy {
     const auto at = std::ranges::lower_bound(plans, plan, {}, &LimitTerms::plan);
     return at != plans.end() && at->plan == plan ? *at : own;
   }
+
+  // The most that a request can cost and pass, whatever its plan.
+  [[nodiscard]] uint64_t most() const;
 
   std::string name;
   LimitStore store;

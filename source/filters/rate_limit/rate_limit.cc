@@ -89,7 +89,11 @@ absl::StatusOr<RateLimit> RateLimit::Build(const v1::RateLimitFilter& config, Bu
       continue;
     }
     absl::StatusOr<LimitPolicy> policy = LimitPolicy::Build(**resource, field, build);
-    if (policy.ok()) {
+    if (policy.ok() && config.cost() > policy->most()) {
+      status = build.Error("cost", fmt::format("{} is more than rate limit \"{}\" ever holds, {}: "
+                                               "nothing would pass",
+                                               config.cost(), name, policy->most()));
+    } else if (policy.ok()) {
       policies.push_back(*std::move(policy));
     } else {
       status = policy.status();
@@ -124,7 +128,7 @@ Verdict RateLimit::Call::Ask(const RateLimit& filter, FilterContext& context) {
     if (applied->state == State::kRefused) {
       RefuseKeyless(*applied);
     } else if (policy.store.kind == LimitStore::Kind::kLocal) {
-      TakeLocally(*applied);
+      TakeLocally(*applied, context);
     } else if (std::optional<Verdict> wait = AskStore(filter, context, *applied)) {
       return *wait;
     } else if (policy.dry_run) {

@@ -8,12 +8,16 @@
 namespace gatehouse::filters {
 
 // Takes from the table of this process.
-inline void TakeLocally(AppliedLimit& applied) {
+inline void TakeLocally(AppliedLimit& applied, FilterContext& context) {
   LimitBudget& budget = *applied.terms->budget;
   const LimitRequest& request = applied.request;
   budget.Follow(applied.terms->setting, request.micros);
   const bool taken = budget.table().Take(request.hash, request.cost, request.micros, applied.takes);
   applied.state = taken ? AppliedLimit::State::kTaken : AppliedLimit::State::kRefused;
+  const RateLimitMetrics& metrics = *applied.policy->metrics;
+  if (const uint64_t keys = budget.NewlyDisplaced())
+    context.counters().Add(metrics.displaced, keys);
+  if (const uint64_t takes = budget.NewlyShared()) context.counters().Add(metrics.shared, takes);
 }
 
 // A policy in dry run has decided: it is counted, and changes nothing.

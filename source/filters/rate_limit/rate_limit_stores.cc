@@ -174,7 +174,7 @@ void RateLimit::Call::Learn(const ServiceCheck& check, FilterContext& context,
                             AppliedLimit& applied) {
   if (check.outcome() != LimitOutcome::kDecided) {
     if (applied.policy->store.on_failure == StoreFailure::kLocal) {
-      TakeLocally(applied);
+      TakeLocally(applied, context);
     } else {
       Decide(applied, check.outcome());
     }

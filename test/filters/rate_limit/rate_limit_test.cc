@@ -495,6 +495,17 @@ TEST_F(RateLimitTest, TheLongestDelayIsWaitedForOnce) {
   EXPECT_EQ(run_.RequestHeaders(), Progress::kDone);
 }
 
+TEST_F(RateLimitTest, ForgottenKeysAreCounted) {
+  Resource(std::string(kTenPerSecond) + " max_keys: 1");
+  UseLimits("policies: 'per-client'");
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(Send("client " + std::to_string(i)), 200);
+  const auto metrics = registry_.Acquire<RateLimitMetrics>({"per-client"});
+  EXPECT_GT(counters_->Value(metrics->displaced), 50u);
+  EXPECT_EQ(counters_->Value(metrics->shared), 0u);
+  for (int i = 0; i < 100; ++i) Passed(60, "hot " + std::to_string(i));
+  EXPECT_GT(counters_->Value(metrics->shared), 1000u);
+}
+
 TEST_F(RateLimitTest, RetryAfterMayHaveJitter) {
   Resource(std::string(kOnePerHour) + " answer { retry_jitter { seconds: 10 } }");
   UseLimits("policies: 'overall'");
@@ -551,6 +562,9 @@ TEST_F(RateLimitTest, BadConfigsSayWhere) {
               HasSubstr("policies[0]: there is no rate limit \"overal\" [overall]"));
   EXPECT_THAT(ErrorsOf("policies: 'overall' policies: 'overall'"),
               HasSubstr("policies[1]: rate limit \"overall\" is named twice"));
+  EXPECT_THAT(ErrorsOf("policies: 'overall' cost: 4"),
+              HasSubstr("filters[0].tested.cost: 4 is more than rate limit \"overall\" ever holds, "
+                        "3: nothing would pass"));
   Resource("name: 'x'");
   EXPECT_THAT(ErrorsOf("policies: 'x'"), HasSubstr("needs an algorithm"));
 }
