@@ -21,30 +21,70 @@ if value then
   same = #value == size / 3 * 4 and string.sub(value, 1, size) == desc
 end
 
--- Most policies are one bucket.
-if size == 48 and same and delta == 0 then
-  local kind, limit, tick, drain, unit, most = unpack_('<dddddd', desc)
-  if kind < 2 then
-    local a, b = 0, 0
-    if value then a, b = unpack_('<dd', value, 49) end
-    local t = now - now % tick
-    local debt = b
-    if t > a then
-      debt = b - (t - a) / tick * drain
-      if debt < 0 then debt = 0 end
-    else
-      t = a
-    end
-    local after = debt + cost * unit
-    if cost > 0 then
-      if cost > limit or after > limit * unit
-          or (kind == 1 and debt > 0 and t + math.ceil(debt / drain) * tick - now > most) then
-        return {0, now, a, b}
+-- Buckets and windows are whole in the string. One thing at a time: a debt, or a cost.
+if same and (delta == 0 or cost == 0) then
+  local floor, ceil = math.floor, math.ceil
+  local reply, text, till, when = {1, now}, desc, 0, now
+  if delta > 0 and tonumber(ARGV[4]) < now then when = tonumber(ARGV[4]) end
+  for i = 0, size / 48 - 1 do
+    local kind, limit, n1, n2, n3, n4 = unpack_('<dddddd', desc, 48 * i + 1)
+    local a, b, fits = 0, 0, true
+    if value then a, b = unpack_('<dd', value, size + 16 * i + 1) end
+    local na, nb, idle = a, b, 0
+    if kind < 2 then
+      na = when - when % n1
+      if na > a then
+        nb = b - (na - a) / n1 * n2
+        if nb < 0 then nb = 0 end
+      else
+        na = a
       end
-      redis.call('SET', key, desc .. struct.pack('<dd', t, after), 'PX',
-        math.ceil((t + math.ceil(after / drain) * tick - now) / 1000) + 1)
+      local late = kind == 1 and nb > 0 and na + ceil(nb / n2) * n1 - now > n4
+      nb = nb + (cost + delta) * n3
+      if nb > 4503599627370495 then nb = 4503599627370495 end
+      fits = cost <= limit and nb <= limit * n3 and not late
+      idle = na + ceil(nb / n2) * n1
+    elseif kind == 2 then
+      if a > when and delta == 0 then na = a - a % n1 else na = when - when % n1 end
+      if a > na and delta > 0 then
+        na = a
+      else
+        nb = (a < na and 0 or b) + cost + delta
+      end
+      fits = nb <= limit
+      idle = na - na % n1 + n1
+    elseif kind == 4 and delta == 0 then
+      local t, per = a > now and a or now, n1 * n2
+      na = t - t % per
+      local before, count = 0, 0
+      if a == na then
+        before, count = floor(b / 67108864), b % 67108864
+      elseif a == na - per then
+        before = b % 67108864
+      end
+      local share = (before < limit and before or limit) * (n2 - floor((t - na) / n1))
+      fits = share + (count + cost) * n2 <= limit * n2
+      nb = before * 67108864 + count + cost
+      idle = na + 2 * per
+    else
+      reply = nil
+      break
     end
-    return {1, now, a, b}
+    if idle > till then till = idle end
+    if cost > 0 and not fits then reply[1] = 0 end
+    if delta > 0 then a, b = na, nb end
+    reply[2 * i + 3], reply[2 * i + 4] = a, b
+    text = text .. struct.pack('<dd', na, nb)
+  end
+  if reply then
+    if reply[1] == 1 and cost + delta > 0 then
+      if till > now then
+        redis.call('SET', key, text, 'PX', ceil((till - now) / 1000) + 1)
+      elseif value then
+        redis.call('DEL', key)
+      end
+    end
+    return reply
   end
 end
 )lua";

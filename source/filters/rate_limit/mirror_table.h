@@ -41,7 +41,8 @@ class MirrorTable {
   // Where a key is, for as long as it is there.
   struct Place {
     uint64_t tag = 0;
-    size_t index = 0;
+    uint32_t set = 0;
+    uint32_t way = 0;
   };
   struct Taken {
     LimitOutcome outcome = LimitOutcome::kAsk;  // or kDecided
@@ -92,50 +93,72 @@ class MirrorTable {
   // A clock that was set back further is believed.
   static constexpr int64_t kClockStep = 2'000'000;
 
-  struct alignas(64) Entry {
-    std::atomic<uint32_t> lock;
-    uint32_t version;  // of the terms that the states are by; 0: none
-    bool dirty;        // on somebody's list
-    bool urgent;
-    bool pushing;
-    uint64_t unsynced;
-    uint64_t pushed;  // of these: under way to Redis
-    int64_t last;     // when the last unsynced unit passed
-    int64_t known;    // when Redis had what the states are made of; 0: never
+  // What each request of the key looks at.
+  struct alignas(32) Entry {
+    std::atomic<uint8_t> lock;
+    bool dirty : 1;    // on somebody's list
+    bool urgent : 1;   // on somebody's list for this turn
+    bool pushing : 1;  // what is `pushed` is under way to Redis
+    uint16_t version;  // of the terms that the states are by; 0: none
+    uint32_t unsynced;
+    int64_t last;  // when the last unsynced unit passed
     LimitState first;
+  };
+  struct More {
     KeyDigest digest;
-    std::array<LimitState, LimitRules::kMax - 1> more;
+    uint64_t pushed;  // of the unsynced units
+    int64_t known;    // when Redis had what the states are made of; 0: never
+    std::array<LimitState, LimitRules::kMax - 1> states;
   };
   struct alignas(64) Set {
     std::atomic<uint64_t> tags[kWays];  // 0: free
-    std::atomic<uint32_t> lock;         // held while a key gets a place
+    std::atomic<uint8_t> lock;          // held while a key gets a place
+    Entry entries[kWays];
+  };
+  struct Key {
+    Entry& entry;
+    More& more;
   };
   struct Free {
     void operator()(void* memory) const { std::free(memory); }
   };
   class Lock;
 
-  [[nodiscard]] size_t SetOf(uint64_t key_hash) const;
+  [[nodiscard]] uint32_t SetOf(uint64_t key_hash) const;
+  [[nodiscard]] Key KeyAt(uint32_t set, uint32_t way) const {
+    return {sets_[set].entries[way], more_[size_t{set} * kWays + way]};
+  }
+  [[nodiscard]] Key KeyAt(const Place& place) const { return KeyAt(place.set, place.way); }
   [[nodiscard]] std::optional<Place> Find(uint64_t key_hash) const;
   [[nodiscard]] std::optional<Place> FindOrInsert(const LimitRequest& request,
                                                   const RedisTerms& terms, int64_t micros);
-  [[nodiscard]] std::optional<size_t> Choose(size_t set, const RedisTerms& terms, int64_t micros);
+  [[nodiscard]] std::optional<uint32_t> Choose(uint32_t set, const RedisTerms& terms,
+                                               int64_t micros);
   [[nodiscard]] bool Holds(const Place& place) const;
 
-  // Under the entry's lock.
-  static States StatesOf(const Entry& entry, const RedisTerms& terms);
-  static void Store(Entry& entry, const RedisTerms& terms, const States& states);
+  // Under the key's lock.
+  static States StatesOf(const Key& key, const RedisTerms& terms);
+  static void Store(const Key& key, const RedisTerms& terms, const States& states);
   // Sees to it that the states are by these terms.
-  static void Follow(Entry& entry, const RedisTerms& terms);
-  static void SetKnown(Entry& entry, const RedisTerms& terms, States states, int64_t micros);
+  static void Follow(const Key& key, const RedisTerms& terms) {
+    if (__builtin_expect(key.entry.version != VersionOf(terms), 0)) Restart(key, terms);
+  }
+  static void Restart(const Key& key, const RedisTerms& terms);
+  static void SetKnown(const Key& key, const RedisTerms& terms, States states, int64_t micros);
   static void MarkDirty(Entry& entry, Taken& taken);
   static void Decide(const RedisTerms& terms, States& states, uint64_t cost, int64_t micros,
                      LimitTakes& takes);
+  // Returns takes.allowed, and then has counted it.
+  static bool TakeAll(const Key& key, const RedisTerms& terms, uint64_t cost, int64_t micros,
+                      bool count, LimitTakes& takes);
+  [[nodiscard]] static uint16_t VersionOf(const RedisTerms& terms) {
+    return static_cast<uint16_t>(terms.version % UINT16_MAX + 1);
+  }
 
   size_t sets_count_;
   std::unique_ptr<void, Free> memory_;
   Set* sets_;
-  Entry* entries_;
+  More* more_;
   std::atomic<uint64_t> crowded_ = 0;
 };
 

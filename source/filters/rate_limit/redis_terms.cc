@@ -11,6 +11,7 @@ namespace gatehouse::filters {
 namespace {
 
 constexpr uint64_t kDefaultPart = 20;
+constexpr uint64_t kMostUnsynced = 1 << 30;  // the mirror counts to four times of it
 constexpr Duration kRefresh = std::chrono::seconds(1);
 
 }  // namespace
@@ -32,7 +33,8 @@ RedisTerms::RedisTerms(const RedisLimitSpec& spec, uint32_t edition)
     (rule.kind() == LimitKind::kConcurrency ? holds_places : counts_units) = true;
   }
   if (max_unsynced == 0) max_unsynced = smallest / kDefaultPart;
-  max_unsynced = std::max<uint64_t>(std::min(max_unsynced, smallest / 2), 1);
+  max_unsynced =
+      std::clamp<uint64_t>(max_unsynced, 1, std::clamp(smallest / 2, uint64_t{1}, kMostUnsynced));
 }
 
 KeyDigest DigestOf(std::string_view key) {

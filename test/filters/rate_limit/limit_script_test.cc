@@ -9,6 +9,7 @@
 
 #include "source/base/check.h"
 #include "source/base/random.h"
+#include "source/filters/rate_limit/limit_debt.h"
 #include "source/filters/rate_limit/limit_log.h"
 #include "test/fakes/redis_process.h"
 #include "test/filters/rate_limit/redis_session.h"
@@ -37,11 +38,8 @@ std::string WithTime(std::string_view script) {
   Replace(text, "local time = redis.call('TIME')\n", "");
   Replace(text, "time[1] * 1000000 + time[2]", "tonumber(ARGV[#ARGV])");
   Replace(text, "return ceil((till - now) / 1000) + 1", "return 3600000");
-  const size_t fast =
-      text.find("math.ceil((t + math.ceil(after / drain) * tick - now) / 1000) + 1");
-  if (fast != std::string::npos) {
-    Replace(text, "math.ceil((t + math.ceil(after / drain) * tick - now) / 1000) + 1", "3600000");
-  }
+  if (text.find("'PX', ceil((till") == std::string::npos) return text;
+  Replace(text, "'PX', ceil((till - now) / 1000) + 1)", "'PX', 3600000)");
   return text;
 }
 
@@ -113,6 +111,11 @@ class Model {
     }
     rules_ = std::move(rules);
   }
+  void AddDebts(uint64_t units, int64_t at) {
+    for (size_t i = 0; i < rules_.rules().size(); ++i) {
+      AddDebt(rules_.rules()[i], states_[i], units, at);
+    }
+  }
   [[nodiscard]] const LimitRules& rules() const { return rules_; }
   [[nodiscard]] const LimitState& state(size_t index) const { return states_[index]; }
 
@@ -175,6 +178,17 @@ class LimitScriptTest : public testing::Test {
                                             std::to_string(cost), "0", std::to_string(now - taken),
                                             std::to_string(kLease), "0", std::to_string(now)});
     EXPECT_EQ(value.type, ':') << value.text;
+  }
+
+  // Units that have passed already.
+  std::array<LimitState, LimitRules::kMax> Push(const LimitRules& rules, uint64_t debt, int64_t at,
+                                                int64_t now) {
+    const RedisValue value =
+        session_.Call({"EVALSHA", take_, "1", "k", RulesText(rules), "0", std::to_string(debt),
+                       std::to_string(at), std::to_string(kLease), std::to_string(now)});
+    const std::optional<ScriptReply> reply = Read(value, rules);
+    EXPECT_TRUE(reply && reply->allowed) << value.type << value.text;
+    return reply ? reply->states : std::array<LimitState, LimitRules::kMax>{};
   }
 
   static void ExpectSame(const LimitTakes& script, const LimitTakes& model,
@@ -359,6 +373,46 @@ TEST_F(LimitScriptTest, ChangesNumbersOfOneKind) {
       std::vector<LimitRules> settings;
       for (const LimitSpec& spec : family) settings.push_back(Rules({spec}));
       Replay(settings, 400, seed++, 3, false);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST_F(LimitScriptTest, CountsDebtsAsTheMirrorDoes) {
+  std::vector<std::vector<LimitSpec>> policies;
+  for (const LimitSpec& spec : EveryKind()) {
+    if (spec.kind != LimitKind::kSlidingLog) policies.push_back({spec});
+  }
+  policies.push_back({EveryKind()[0], EveryKind()[6]});
+  policies.push_back({EveryKind()[0], EveryKind()[8], EveryKind()[12]});
+  uint64_t seed = 400;
+  for (const auto& specs : policies) {
+    const LimitRules rules = Rules(specs);
+    Random random(seed++);
+    session_.Call({"FLUSHALL"});
+    Model model(rules);
+    int64_t now = kStart;
+    const auto window = static_cast<uint64_t>(rules.rules()[0].window_seconds()) * 1'000'000;
+    for (int i = 0; i < 300; ++i) {
+      now += static_cast<int64_t>(random.Below(std::min<uint64_t>(window, 1'000'000'000'000) / 4));
+      now = std::min(now, kLatest);
+      const std::string where = rules.rules()[0].Text() + " step " + std::to_string(i);
+      if (random.Below(2) == 0) {
+        const uint64_t debt = 1 + random.Below(rules.rules()[0].limit() * 2);
+        const int64_t at = now - static_cast<int64_t>(random.Below(window / 3 + 1));
+        const auto states = Push(rules, debt, at, now);
+        model.AddDebts(debt, at);
+        for (size_t j = 0; j < specs.size(); ++j) {
+          LimitState ours = states[j];
+          LimitState theirs = model.state(j);
+          const LimitTake script = rules.rules()[j].Take(ours, 0, now);
+          const LimitTake mirror = rules.rules()[j].Take(theirs, 0, now);
+          EXPECT_EQ(script.remaining, mirror.remaining) << where;
+          EXPECT_EQ(script.reset_after.count(), mirror.reset_after.count()) << where;
+        }
+      }
+      const uint64_t cost = random.Below(4);
+      ExpectSame(Take(rules, cost, now), model.Take(cost, now), where);
       if (HasFailure()) return;
     }
   }

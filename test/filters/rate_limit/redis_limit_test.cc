@@ -215,6 +215,9 @@ TEST_F(RedisLimitTest, DoesAsThePolicySaysWithoutMemory) {
   (void)redis_.Run({"CONFIG", "SET", "maxmemory", "1"});
   EXPECT_EQ(AskMany(gateway, "k", 20), 4);
   (void)redis_.Run({"CONFIG", "SET", "maxmemory", "0"});
+  // Nobody asked while it had no room.
+  const auto ok = MetricsOf().checks[0];
+  ASSERT_TRUE(Until([&] { return Ask(gateway, "other", 0), Total(ok) > 0; }));
   EXPECT_EQ(AskMany(gateway, "k", 20), 8);
 }
 
