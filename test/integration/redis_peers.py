@@ -130,6 +130,11 @@ class RedisServer:
         with self.connect() as connection:
             return connection.ask(*words)
 
+    def change_password(self, password):
+        """Connections that have logged in stay."""
+        self.ask("CONFIG", "SET", "requirepass", password)
+        self._password = password
+
     def info(self, section, name):
         """A line of INFO."""
         text = self.ask("INFO", section).decode()
