@@ -1,6 +1,7 @@
 #include "source/net/address.h"
 
 #include <arpa/inet.h>
+#include <endian.h>
 
 #include <algorithm>
 #include <charconv>
@@ -14,14 +15,13 @@ namespace {
 constexpr uint8_t kMappedPrefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
 IpAddress MaskBits(IpAddress ip, uint32_t bits) {
-  for (uint32_t i = 0; i < 16; ++i) {
-    const uint32_t before = i * 8;
-    if (before >= bits) {
-      ip.bytes[i] = 0;
-    } else if (bits - before < 8) {
-      ip.bytes[i] &= static_cast<uint8_t>(0xff << (8 - (bits - before)));
-    }
+  uint64_t halves[2];
+  std::memcpy(halves, ip.bytes, sizeof(halves));
+  for (uint32_t i = 0; i < 2; ++i) {
+    const uint32_t kept = std::clamp(bits, i * 64, i * 64 + 64) - i * 64;
+    halves[i] &= kept == 0 ? 0 : htobe64(UINT64_MAX << (64 - kept));
   }
+  std::memcpy(ip.bytes, halves, sizeof(halves));
   return ip;
 }
 
