@@ -32,6 +32,7 @@ struct AppliedLimit {
   const LimitPolicy* policy = nullptr;
   const LimitTerms* terms = nullptr;
   State state = State::kUncounted;
+  bool keyless = false;  // refused for that: nobody was asked
   LimitRequest request;
   LimitTakes takes;  // count 0: nothing is known; one of limit 0 is not shown
 };

@@ -47,7 +47,10 @@ bool Identify(uint64_t route_cost, FilterContext& context, AppliedLimit& applied
     key = bytes.view();
   } else {
     if (policy.on_missing_key == LimitPolicy::MissingKey::kSkip) return false;
-    if (policy.on_missing_key == LimitPolicy::MissingKey::kReject) applied.state = State::kRefused;
+    if (policy.on_missing_key == LimitPolicy::MissingKey::kReject) {
+      applied.state = State::kRefused;
+      applied.keyless = true;
+    }
     key = LimitKey::kMissing;
   }
   applied.request.cost = route_cost != 0 ? route_cost : policy.cost.Of(context);
@@ -199,7 +202,9 @@ Verdict RateLimit::Call::Refuse(AppliedLimit& applied, FilterContext& context) {
   context.counters().Add(policy.metrics->rejected);
   context.AddFlag(observe::LogFlag::kRateLimited);
   Reply reply{policy.status, "rate_limited", "Too many requests; try again later."};
-  if (applied.takes.retry_after() == LimitTake::kForever) {
+  if (applied.keyless) {
+    reply.detail = "The request lacks what its limit is counted by.";
+  } else if (applied.takes.retry_after() == LimitTake::kForever) {
     reply.detail = "The request costs more than its limit ever allows.";
   }
   reply.problem_type = kQuotaExceeded;

@@ -196,6 +196,7 @@ TEST_F(RateLimitTest, RequestsWithoutAKey) {
   UseLimits("policies: 'per-client'");
   EXPECT_EQ(Send(""), 429);
   EXPECT_EQ(Response("Retry-After"), "1");
+  EXPECT_EQ(detail_, "The request lacks what its limit is counted by.");
 }
 
 TEST_F(RateLimitTest, SeveralPoliciesAllOrNone) {
