@@ -137,6 +137,7 @@ bool LimitTable::TakeFree(const Generation& rules, Place place, uint64_t tag, ui
   }
   takes.count = 1;
   takes.allowed = takes.takes[0].allowed;
+  takes.holds = takes.allowed && rules.counts_running;
   return true;
 }
 
@@ -220,6 +221,7 @@ void LimitTable::TakeAll(const Generation& rules, Place place, uint64_t cost, in
                                       : limits[i].Take(states[i], cost, micros);
     takes.allowed &= takes.takes[i].allowed;
   }
+  takes.holds = takes.allowed && rules.counts_running;
   // Those that would have allowed it tell how it is without.
   for (size_t i = 0; !takes.allowed && i < limits.size(); ++i) {
     if (!takes.takes[i].allowed) continue;

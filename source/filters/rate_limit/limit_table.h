@@ -63,6 +63,9 @@ struct LimitTakes {
   std::array<LimitTake, LimitRules::kMax> takes;
   uint32_t count = 0;
   bool allowed = false;
+  // A limit of kConcurrency counts the request until Release(): whatever config it came by, only
+  // what it was counted by knows.
+  bool holds = false;
 
   // Until all of those that rejected would allow it.
   [[nodiscard]] Duration retry_after() const;
@@ -88,13 +91,14 @@ class LimitTable {
   bool Take(uint64_t key_hash, uint64_t cost, int64_t micros, LimitTakes& takes);
   // What Take() took at `taken`: a later policy rejected the request.
   void GiveBack(uint64_t key_hash, uint64_t cost, int64_t taken, int64_t micros);
-  // The request is over: gives back what limits of kConcurrency hold. As often as Take() took.
+  // A request is over whose takes had `holds`: gives back what limits of kConcurrency hold.
   void Release(uint64_t key_hash, uint64_t cost, int64_t micros);
   // What a request of cost 0 would see; nullopt: the key is not known, so nothing is used.
   [[nodiscard]] std::optional<LimitTakes> Peek(uint64_t key_hash, int64_t micros) const;
 
-  // Main. The limits of the policy have changed: from now on they are these, and what has been
-  // counted stays (LimitRule::Convert). Takes that are under way may still go by the old ones.
+  // One thread at a time. The limits of the policy have changed: from now on they are these, and
+  // what has been counted stays (LimitRule::Convert). Takes that are under way may still go by the
+  // old ones.
   void Change(LimitRules rules, int64_t micros);
 
   // Keys that took the place of one that was not idle, and takes that went to a shared place
@@ -170,7 +174,7 @@ class LimitTable {
   std::atomic<More*> more_ = nullptr;  // of all places, once there are several limits
   // By their version, which states carry. Those that states may have are the newest half.
   std::array<std::atomic<const Generation*>, kGenerations> generations_ = {};
-  // Main. Takes that are under way may use rules that no state has any more: they are kept for as
+  // Change()'s own. Takes that are under way may use rules that no state has any more: they are kept for as
   // many changes as do not happen while one request is counted.
   std::deque<std::unique_ptr<const Generation>> history_;
   uint64_t changes_ = 0;

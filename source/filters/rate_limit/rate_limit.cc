@@ -132,6 +132,7 @@ Verdict RateLimit::Call::Ask(const RateLimit& filter, FilterContext& context) {
       RefuseKeyless(*applied);
     } else if (policy.store.kind == LimitStore::Kind::kLocal) {
       TakeLocally(*applied, context);
+      holds_ |= applied->takes.holds;
     } else if (std::optional<Verdict> wait = AskStore(filter, context, *applied)) {
       return *wait;
     } else if (policy.dry_run) {
@@ -155,7 +156,6 @@ AppliedLimit* RateLimit::Call::Begin(const LimitPolicy& policy, uint64_t cost,
   applied.terms = &terms;
   if (!Identify(cost, context, applied)) return nullptr;
   ++count_;
-  holds_ |= terms.holds;
   return &applied;
 }
 
@@ -234,7 +234,7 @@ void RateLimit::Call::GiveBackAll(FilterContext& context) {
 void RateLimit::Call::EndHeld(FilterContext& context) {
   const int64_t micros = context.loop().WallMicros();
   for (AppliedLimit& applied : std::span(applied_, count_)) {
-    if (applied.state != State::kTaken || !applied.terms->holds) continue;
+    if (applied.state != State::kTaken || !applied.takes.holds) continue;
     applied.state = State::kOver;
     const LimitRequest& request = applied.request;
     LimitBudget& budget = *applied.terms->budget;

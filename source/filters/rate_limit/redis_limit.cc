@@ -109,10 +109,17 @@ void RedisLimit::GiveBack(upstream::Upstreams& upstreams, const LimitRequest& re
   const RedisTerms& terms = store_->terms();
   const int64_t now = upstreams.loop().WallMicros();
   const int64_t since = std::max<int64_t>(now - request.micros, 0);
-  if (terms.holds_places) Release(upstreams, request);
-  if (!terms.counts_units || request.cost == 0) return;
+  if (request.cost == 0) return;
   const bool alone = store_->IsAway(now) && terms.on_failure == StoreFailure::kLocal;
-  if (alone) store_->fallback().GiveBack(request.hash, request.cost, request.micros, now);
+  // Places and units were counted together, whatever the terms are by now.
+  if (!RedisErrands::Of(upstreams, store_).Release(request.hash, request.cost)) {
+    if (alone) {
+      store_->fallback().GiveBack(request.hash, request.cost, request.micros, now);
+    } else {
+      store_->fallback().Release(request.hash, request.cost, now);
+    }
+  }
+  if (!terms.counts_units) return;
   if (terms.synced()) {
     const int64_t taken = store_->RedisMicros(request.micros);
     if (store_->mirror()->GiveBack(request.hash, terms, request.cost, taken,
@@ -125,12 +132,10 @@ void RedisLimit::GiveBack(upstream::Upstreams& upstreams, const LimitRequest& re
 }
 
 void RedisLimit::Release(upstream::Upstreams& upstreams, const LimitRequest& request) {
-  const RedisTerms& terms = store_->terms();
   if (request.cost == 0) return;
   if (RedisErrands::Of(upstreams, store_).Release(request.hash, request.cost)) return;
-  if (terms.on_failure == StoreFailure::kLocal) {
-    store_->fallback().Release(request.hash, request.cost, upstreams.loop().WallMicros());
-  }
+  // Counted while Redis was away, whatever the policy says of that by now.
+  store_->fallback().Release(request.hash, request.cost, upstreams.loop().WallMicros());
 }
 
 std::optional<LimitTakes> RedisLimit::Peek(const LimitRequest& request) const {
@@ -217,6 +222,7 @@ void RedisCheck::OnReply(const upstream::RedisResult& result) {
   if (place_ != 0 && reply->allowed) {
     RedisErrands::Of(upstreams_, shared_)
         .Hold(request_.hash, DigestOf(request_.key), place_, request_.cost);
+    takes_.holds = true;
   }
   place_ = 0;
   if (!terms_.synced()) return;

@@ -287,6 +287,24 @@ TEST(LimitTableTest, WhatIsUnderWayLivesOnOverChanges) {
   EXPECT_EQ(TakeMany(table, 1, 9, At(0s)), 3);
 }
 
+TEST(LimitTableTest, TellsWhoHasToGiveAPlaceBack) {
+  LimitTable table(Rules({Bucket(1, 1s, 1000)}), 100);
+  const auto holds = [&](uint64_t cost) {
+    LimitTakes takes;
+    (void)table.Take(1, cost, At(0s), takes);
+    return takes.holds;
+  };
+  EXPECT_FALSE(holds(1));
+  table.Change(Rules({Of(LimitKind::kConcurrency, 2)}), At(0s));
+  EXPECT_TRUE(holds(1));
+  EXPECT_FALSE(holds(2)) << "it was refused";
+  table.Change(Rules({Bucket(1, 1s, 1000), Of(LimitKind::kConcurrency, 2)}), At(0s));
+  EXPECT_TRUE(holds(1));
+  EXPECT_FALSE(holds(1));
+  table.Change(Rules({Bucket(1, 1s, 1000)}), At(0s));
+  EXPECT_FALSE(holds(1));
+}
+
 // More changes than old rules are kept.
 TEST(LimitTableTest, AKeyThatWasAwayForManyChangesIsStillCounted) {
   LimitTable table(Rules({Bucket(1, 24h, 100)}), 100);

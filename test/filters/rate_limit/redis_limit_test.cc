@@ -102,7 +102,10 @@ TEST_F(RedisLimitTest, PlacesAreHeldReleasedAndRenewed) {
   ASSERT_TRUE(Until([&] { return first.outcome && second.outcome; }));
   EXPECT_EQ(first.outcome, Outcome::kAllowed);
   EXPECT_EQ(second.outcome, Outcome::kAllowed);
-  EXPECT_EQ(Ask(gateway, "k"), Outcome::kRejected);
+  EXPECT_TRUE(second.takes.holds);
+  LimitTakes rejected;
+  EXPECT_EQ(Ask(gateway, "k", 1, &rejected), Outcome::kRejected);
+  EXPECT_FALSE(rejected.holds);
   // For longer than a lease.
   const RedisLimitMetrics metrics = MetricsOf();
   ASSERT_TRUE(Until([&] { return Total(metrics.places_renewed) >= 10; }));
@@ -240,6 +243,33 @@ TEST_F(RedisLimitTest, WhenRedisIsGone) {
   redis_.Start();
   ASSERT_TRUE(Until([&] { return Ask(strict, "other") == Outcome::kAllowed; }));
   EXPECT_EQ(AskMany(gateway, "fresh", 20), 8);
+}
+
+TEST_F(RedisLimitTest, APlaceThatWasHadWithoutRedisIsGivenBackOnce) {
+  TestGateway gateway = Gateway(Spec({Bucket(100, 1, hours(1)), Running(3)}));
+  redis_.Kill();
+  std::vector<Pending> pending(3);
+  for (Pending& one : pending) gateway.Begin(one, "k");
+  ASSERT_TRUE(Until([&] {
+    return std::ranges::all_of(pending, [](const Pending& one) { return one.outcome.has_value(); });
+  }));
+  for (const Pending& one : pending) EXPECT_TRUE(one.takes.holds);
+  gateway.GiveBack(pending.front());
+  EXPECT_EQ(AskMany(gateway, "k", 5), 1);
+}
+
+// A limit of places may be gone by the time that a place is given back: then it is not renewed.
+TEST_F(RedisLimitTest, PlacesAreGivenBackByWhateverTermsThereAre) {
+  RedisLimitSpec running = Spec({Bucket(100, 1, hours(1)), Running(1)});
+  running.lease = seconds(1);
+  TestGateway gateway = Gateway(running);
+  Pending pending;
+  gateway.Begin(pending, "k");
+  ASSERT_TRUE(Until([&] { return pending.outcome.has_value(); }));
+  gateway.limit().Change(Spec({Bucket(100, 1, hours(1))}), pending.request.micros);
+  gateway.GiveBack(pending);
+  gateway.limit().Change(running, pending.request.micros);
+  ASSERT_TRUE(Until([&] { return Ask(gateway, "k") == Outcome::kAllowed; }));
 }
 
 TEST_F(RedisLimitTest, WhenRedisStands) {
