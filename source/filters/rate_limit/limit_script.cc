@@ -13,12 +13,19 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "rules are told in this byte order");
 
-// The text lives as long as the process.
-const upstream::RedisScript* Script(std::initializer_list<std::string_view> pieces) {
-  auto* const text = new std::string;
-  for (const std::string_view piece : pieces) *text += piece;
-  return new upstream::RedisScript(*text);
-}
+// Lives as long as the process.
+struct KeptScript {
+  explicit KeptScript(std::initializer_list<std::string_view> pieces)
+      : text([&] {
+          std::string whole;
+          for (const std::string_view piece : pieces) whole += piece;
+          return whole;
+        }()),
+        script(text) {}
+
+  const std::string text;
+  const upstream::RedisScript script;
+};
 
 bool IsWhole(const upstream::RedisReply& reply) {
   return reply.type == upstream::RedisReply::Type::kInteger && reply.integer >= 0;
@@ -48,23 +55,23 @@ LimitTake DescribeLog(const LimitRule& rule, const ScriptReply& reply, size_t in
 }  // namespace
 
 const upstream::RedisScript& TakeScript() {
-  static const auto* const script = Script({kLuaStart, kLuaTakeOne, kLuaRules, kLuaTakeAll});
-  return *script;
+  static const auto* const kept = new KeptScript({kLuaStart, kLuaTakeOne, kLuaRules, kLuaTakeAll});
+  return kept->script;
 }
 
 const upstream::RedisScript& GiveBackScript() {
-  static const auto* const script = Script({kLuaStart, kLuaRules, kLuaGiveBack});
-  return *script;
+  static const auto* const kept = new KeptScript({kLuaStart, kLuaRules, kLuaGiveBack});
+  return kept->script;
 }
 
 const upstream::RedisScript& RenewScript() {
-  static const auto* const script = Script({kLuaRenew});
-  return *script;
+  static const auto* const kept = new KeptScript({kLuaRenew});
+  return kept->script;
 }
 
 const upstream::RedisScript& ReleaseScript() {
-  static const auto* const script = Script({kLuaRelease});
-  return *script;
+  static const auto* const kept = new KeptScript({kLuaRelease});
+  return kept->script;
 }
 
 std::string RulesText(const LimitRules& rules) {
