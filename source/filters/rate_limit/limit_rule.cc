@@ -13,6 +13,7 @@ __extension__ using Wide = unsigned __int128;
 
 constexpr int kCountBits = 26;
 constexpr uint64_t kMostCount = (uint64_t{1} << kCountBits) - 1;
+constexpr uint64_t kMostUsed = uint64_t{1} << 52;  // more than any limit has
 constexpr int64_t kLatest = 4'000'000'000'000'000;
 constexpr uint64_t kMicrosPerDay = uint64_t{86400} * 1'000'000;
 constexpr Duration kAskAgain = std::chrono::seconds(1);
@@ -173,8 +174,10 @@ LimitRule::Sliding LimitRule::SlidingOf(const LimitState& state, uint64_t now) c
     sliding.before = count;
   }
   const uint64_t gone = (t - sliding.start) / numbers_.tick;
-  sliding.used =
-      std::min(sliding.before, limit_) * (numbers_.span - gone) + sliding.count * numbers_.span;
+  // After the limit was lowered far, the count may be more than fits.
+  const Wide used = Wide{std::min(sliding.before, limit_)} * (numbers_.span - gone) +
+                    Wide{sliding.count} * numbers_.span;
+  sliding.used = used < kMostUsed ? static_cast<uint64_t>(used) : kMostUsed;
   return sliding;
 }
 

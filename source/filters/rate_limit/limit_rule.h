@@ -84,7 +84,7 @@
 //     t     = max(a, now); start = t - t % per; e = floor((t - start) / tick)
 //     (before, count) = a = start ? those of b : a = start - per ? (count of b, 0) : (0, 0)
 //     p     = min(before, limit)
-//     used  = p * (span - e) + count * span
+//     used  = p * (span - e) + count * span                                   (*)
 //   allowed if used + cost * span <= full; then a := start, count += cost
 //     remaining   = used >= full ? 0 : floor((full - used) / span)
 //     reset_after = count > 0 ? start + 2 * per - now : before > 0 ? start + per - now : 0

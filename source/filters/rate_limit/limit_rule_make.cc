@@ -29,7 +29,7 @@ uint64_t CeilOf(uint64_t dividend, uint64_t divisor) { return (dividend + diviso
 
 // "90s", "0.5s".
 std::string Seconds(Duration time) {
-  return fmt::format("{:g}s", std::chrono::duration<double>(time).count());
+  return fmt::format("{}s", std::chrono::duration<double>(time).count());
 }
 
 bool IsBucket(LimitKind kind) {
@@ -197,8 +197,10 @@ LimitRule LimitRule::ShareOf(uint32_t gateways) const {
   } else {
     share.capacity = part(spec_.capacity);
     // The rate exactly, if it can be counted so.
-    share.per = spec_.per * gateways;
-    if (absl::StatusOr<LimitRule> exact = Make(share); exact.ok()) return *exact;
+    if (spec_.per.count() <= int64_t{kTenYears} / gateways) {
+      share.per = spec_.per * gateways;
+      if (absl::StatusOr<LimitRule> exact = Make(share); exact.ok()) return *exact;
+    }
     share.per = spec_.per;
     share.amount = part(spec_.amount);
   }

@@ -174,8 +174,8 @@ class LimitTable {
   std::atomic<More*> more_ = nullptr;  // of all places, once there are several limits
   // By their version, which states carry. Those that states may have are the newest half.
   std::array<std::atomic<const Generation*>, kGenerations> generations_ = {};
-  // Change()'s own. Takes that are under way may use rules that no state has any more: they are kept for as
-  // many changes as do not happen while one request is counted.
+  // Change()'s own. Takes that are under way may use rules that no state has any more: they are
+  // kept for as many changes as do not happen while one request is counted.
   std::deque<std::unique_ptr<const Generation>> history_;
   uint64_t changes_ = 0;
 };

@@ -207,9 +207,10 @@ TEST(LimitRuleTest, SpecsThatCannotBeCountedAreRefused) {
   const LimitSpec sliding = {.kind = LimitKind::kSlidingWindow, .amount = 70'000'000, .per = 1s};
   EXPECT_EQ(error(sliding), "a sliding window counts to 67108863: use a token bucket");
   const LimitSpec odd = {.kind = LimitKind::kSlidingWindow, .amount = 60'000'000, .per = 24h + 1us};
-  EXPECT_EQ(error(odd),
-            "60000000 in 86400s cannot be counted exactly by a sliding window: give the time in "
-            "whole seconds, or use a token bucket");
+  EXPECT_EQ(
+      error(odd),
+      "60000000 in 86400.000001s cannot be counted exactly by a sliding window: give the time in "
+      "whole seconds, or use a token bucket");
   const LimitSpec log = {.kind = LimitKind::kSlidingLog, .amount = 2'000'000, .per = 1s};
   EXPECT_EQ(error(log),
             "a sliding log keeps 8 bytes for each unit: at most 1000000; use a sliding window");
@@ -258,6 +259,22 @@ TEST(LimitRuleTest, CountsOfTheSameWindowsStay) {
   }
 }
 
+TEST(LimitRuleTest, ACountFarAboveALoweredLimitIsAboveIt) {
+  // Times ten days in microseconds: a little more than 64 bits hold.
+  constexpr uint64_t kCount = 21'350'400;
+  const auto sliding = [](uint64_t amount) {
+    return Rule({.kind = LimitKind::kSlidingWindow, .amount = amount, .per = 240h});
+  };
+  const LimitRule old = sliding(kCount);
+  const LimitRule lower = sliding(1000);
+  LimitState state;
+  EXPECT_TRUE(old.Take(state, kCount, At(0s)).allowed);
+  state = lower.Convert(old, state, At(0s));
+  EXPECT_EQ(lower.Take(state, 0, At(0s)).remaining, 0u);
+  EXPECT_FALSE(lower.Take(state, 1, At(0s)).allowed);
+  EXPECT_GT(lower.Usage(state, At(0s)), 1);
+}
+
 TEST(LimitRuleTest, OfAnotherKindWhatIsUsedStaysUsed) {
   const LimitRule minute = Rule({.kind = LimitKind::kFixedWindow, .amount = 100, .per = 60s});
   const LimitRule hour = Rule({.kind = LimitKind::kFixedWindow, .amount = 1000, .per = 1h});
@@ -284,6 +301,9 @@ TEST(LimitRuleTest, AShareOfALimit) {
   EXPECT_EQ(Rule(fixed).ShareOf(1).spec(), fixed);
   EXPECT_EQ(Rule(fixed).ShareOf(4).limit(), 2u);
   EXPECT_EQ(Rule(fixed).ShareOf(40).limit(), 1u);
+  // So many gateways' share of a rate is none that can be counted.
+  const LimitSpec yearly = Bucket(1000, 8760h, 1000);
+  EXPECT_EQ(Rule(yearly).ShareOf(4'000'000'000).spec(), Bucket(1, 8760h, 1));
 }
 
 TEST(LimitRuleTest, SaysWhatItIs) {
@@ -301,6 +321,8 @@ TEST(LimitRuleTest, SaysWhatItIs) {
   EXPECT_EQ(text({.kind = LimitKind::kSlidingWindow, .amount = 5, .per = 60s}),
             "5 in any 60s, by two counters");
   EXPECT_EQ(text({.kind = LimitKind::kSlidingLog, .amount = 5, .per = 60s}), "5 in any 60s");
+  EXPECT_EQ(text({.kind = LimitKind::kSlidingLog, .amount = 5, .per = 720h + 1s}),
+            "5 in any 2592001s");
   EXPECT_EQ(text({.kind = LimitKind::kConcurrency, .amount = 5}), "5 at the same time");
   EXPECT_EQ(Rule(Bucket(10, 1s, 105)).window_seconds(), 11u);
   EXPECT_EQ(Rule(Calendar(CalendarPeriod::kWeek)).window_seconds(), 604800u);
