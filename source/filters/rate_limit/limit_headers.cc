@@ -76,20 +76,23 @@ void ForEachShown(std::span<const AppliedLimit> all, bool refused, Visit&& visit
   }
 }
 
+// Whether `one` is nearer to its end than `other`. What has no times only counts for want of
+// others.
+bool IsTighter(const Shown& one, const Shown& other) {
+  const bool timeless = IsTimeless(*one.applied, one.index);
+  if (timeless != IsTimeless(*other.applied, other.index)) return !timeless;
+  if (one.take().remaining != other.take().remaining) {
+    return one.take().remaining < other.take().remaining;
+  }
+  return ResetSeconds(*one.applied, one.index) > ResetSeconds(*other.applied, other.index);
+}
+
 // Of several limits, the one that is nearest to its end.
 void WriteLegacy(std::span<const AppliedLimit> all, bool refused, FilterContext& context) {
   Shown tightest;
-  uint64_t tightest_reset = 0;
   ForEachShown(all, refused, [&](const Shown& shown) {
     if (!shown.applied->policy->legacy_headers) return;
-    const uint64_t reset = ResetSeconds(*shown.applied, shown.index);
-    if (tightest.applied != nullptr) {
-      const uint64_t known = tightest.take().remaining;
-      const uint64_t remaining = shown.take().remaining;
-      if (remaining > known || (remaining == known && reset <= tightest_reset)) return;
-    }
-    tightest = shown;
-    tightest_reset = reset;
+    if (tightest.applied == nullptr || IsTighter(shown, tightest)) tightest = shown;
   });
   if (tightest.applied == nullptr) return;
   HeaderMap& response = context.response();
@@ -102,10 +105,11 @@ void WriteLegacy(std::span<const AppliedLimit> all, bool refused, FilterContext&
     response.Remove(Name::kXRatelimitReset);
     return;
   }
+  uint64_t reset = ResetSeconds(*tightest.applied, tightest.index);
   if (!tightest.applied->policy->reset_is_delta) {
-    tightest_reset += Seconds(Duration(context.loop().WallMicros()));
+    reset += Seconds(Duration(context.loop().WallMicros()));
   }
-  SetNumber(response, Name::kXRatelimitReset, tightest_reset);
+  SetNumber(response, Name::kXRatelimitReset, reset);
 }
 
 char* Put(char* to, std::string_view text) { return std::ranges::copy(text, to).out; }

@@ -55,7 +55,6 @@ void Describe(const std::string& policy, const LimitRules& rules, LimitTerms* te
     ++number;
     const bool only = rules.rules().size() == 1;
     terms->items.push_back(ItemOf(rule, only ? policy : fmt::format("{}.{}", policy, number)));
-    terms->queues |= rule.spec().kind == LimitKind::kLeakyQueue;
     if (!terms->text.empty()) terms->text += " and ";
     terms->text += rule.Text();
     if (only) {

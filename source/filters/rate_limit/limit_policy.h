@@ -78,7 +78,6 @@ struct LimitTerms {
   uint64_t most = UINT64_MAX;  // that can be had at once
   LimitSetting setting;
   std::vector<LimitItem> items;  // by limit
-  bool queues = false;           // requests may have to wait for their turn
   std::string text;              // for people
   std::string problem_members;   // of a rejection's problem object, if there is one limit
 };

@@ -63,6 +63,10 @@ bool Identify(uint64_t route_cost, FilterContext& context, AppliedLimit& applied
   return true;
 }
 
+Duration DelayOf(const LimitTakes& takes) {
+  return takes.count == 1 ? takes.takes[0].delay : takes.delay();
+}
+
 // What a request without a key is shown when it is refused for that.
 void RefuseKeyless(AppliedLimit& applied) {
   for (const LimitRule& rule : applied.terms->setting.rules.rules()) {
@@ -169,11 +173,11 @@ Verdict RateLimit::Call::Admit(FilterContext& context) {
     if (applied.state == State::kUncounted) {
       counters.Add(metrics.unavailable_allowed);
       context.AddFlag(observe::LogFlag::kRateLimitUnavailable);
-    } else if (!applied.terms->queues || applied.takes.delay() <= Duration::zero()) {
-      counters.Add(metrics.allowed);
-    } else {
+    } else if (const Duration own = DelayOf(applied.takes); own > Duration::zero()) {
       counters.Add(metrics.delayed);
-      delay = std::max(delay, applied.takes.delay());
+      delay = std::max(delay, own);
+    } else {
+      counters.Add(metrics.allowed);
     }
   }
   if (delay <= Duration::zero()) {

@@ -124,6 +124,7 @@ std::optional<Verdict> RateLimit::Call::AskRedis(const RateLimit& filter, Filter
   const LimitOutcome outcome = redis.Take(upstreams, applied.request, applied.takes);
   if (outcome != LimitOutcome::kAsk) {
     Decide(applied, outcome);
+    holds_ |= applied.takes.holds;
     if (applied.policy->dry_run) NoteDryRun(applied, context);
     return std::nullopt;
   }

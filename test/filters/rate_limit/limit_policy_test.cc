@@ -62,7 +62,6 @@ TEST_F(LimitPolicyTest, EachAlgorithm) {
   const LimitPolicy queue = Policy(leaky + "max_delay { seconds: 2 } }");
   EXPECT_EQ(Spec(queue).kind, LimitKind::kLeakyQueue);
   EXPECT_EQ(Spec(queue).max_delay, std::chrono::seconds(2));
-  EXPECT_TRUE(queue.own.queues);
   const LimitPolicy concurrency = Policy("concurrency { limit: 3 }");
   EXPECT_EQ(Spec(concurrency).kind, LimitKind::kConcurrency);
   const LimitSpec quota = Spec(Policy("quota { limit: 8 per: PERIOD_MONTH utc_offset: '-05:30' }"));
@@ -141,6 +140,8 @@ TEST_F(LimitPolicyTest, AlgorithmsSayWhere) {
               HasSubstr("rate_limits[0].token_bucket.rate: must be more than 0"));
   EXPECT_THAT(Check("token_bucket { rate { amount: 1 } }"), HasSubstr("must be more than 0"));
   EXPECT_THAT(Check("token_bucket { rate { amount: 1 per { seconds: -1 } } }"),
+              HasSubstr("must be more than 0"));
+  EXPECT_THAT(Check("token_bucket { rate { amount: 1 per { seconds: -9000000000000000 } } }"),
               HasSubstr("must be more than 0"));
   EXPECT_THAT(Check("token_bucket { rate { amount: 1 per { seconds: 9000000000000000 } } }"),
               HasSubstr("rate_limits[0].token_bucket.rate: "));

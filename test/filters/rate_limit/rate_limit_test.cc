@@ -344,6 +344,17 @@ TEST_F(RateLimitTest, SeveralLimitsOfOnePolicy) {
   EXPECT_EQ(members_, "\"violated-policies\":[\"both.1\",\"both.2\"]");
 }
 
+TEST_F(RateLimitTest, TheLegacyFieldsTellOfLimitsWithTimesFirst) {
+  Resource(
+      "name: 'overall' limits { limits { concurrency { limit: 2 } } limits { fixed_window { limit "
+      "{ amount: 9 per { seconds: 60 } } } } }");
+  UseLimits("policies: 'overall'");
+  EXPECT_EQ(Send(), 200);
+  EXPECT_EQ(Response("X-RateLimit-Limit"), "9");
+  EXPECT_EQ(Response("X-RateLimit-Reset"), std::to_string(kEpoch + 60));
+  EXPECT_EQ(Response("RateLimit"), "\"overall.1\";r=1, \"overall.2\";r=8;t=60");
+}
+
 TEST_F(RateLimitTest, WhatARequestCosts) {
   Resource(std::string(kOnePerHour) + " cost { fixed: 2 header: 'X-Cost' }");
   UseLimits("policies: 'overall'");
