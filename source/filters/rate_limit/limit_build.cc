@@ -9,6 +9,7 @@
 
 #include "api/gatehouse/v1/rate_limit.pb.h"
 #include "fmt/format.h"
+#include "source/base/status.h"
 #include "source/filters/build_context.h"
 
 namespace gatehouse::filters {
@@ -25,19 +26,16 @@ constexpr std::string_view kAlgorithms =
     "token_bucket, fixed_window, sliding_window, sliding_log, leaky_bucket, concurrency, quota, "
     "or limits for several";
 
-std::string MessageOf(const absl::Status& status) {
-  return {status.message().data(), status.message().size()};
-}
-
 absl::Status ReadRate(const gatehouse::v1::Rate& rate, const std::string& field,
                       BuildContext& build, LimitSpec* spec) {
   const auto& per = rate.per();
   if (per.seconds() > kMostSeconds) return build.Error(field, "the time is too long");
   spec->amount = rate.amount();
-  spec->per = std::chrono::seconds(per.seconds()) + Duration(per.nanos() / 1000);
-  if (spec->amount > 0 && per.seconds() >= 0 && spec->per > Duration::zero()) {
-    return absl::OkStatus();
+  // A negative one may be too long, too.
+  if (per.seconds() >= 0) {
+    spec->per = std::chrono::seconds(per.seconds()) + Duration(per.nanos() / 1000);
   }
+  if (spec->amount > 0 && spec->per > Duration::zero()) return absl::OkStatus();
   return build.Error(field,
                      "must be more than 0, such as 10/s; to let nothing pass, use a respond route");
 }

@@ -317,11 +317,18 @@ void LimitTable::Change(LimitRules rules, int64_t micros) {
   if (changes_ % (kGenerations / 2) == 0) Sweep(micros);
 }
 
+// Leaves alone what was never used: it has no state, whatever the rules, and may not have been
+// taken from the system yet.
 void LimitTable::Sweep(int64_t micros) {
+  const bool has_more = more_.load(std::memory_order_acquire) != nullptr;
   for (size_t i = 0; i < sets_count_; ++i) {
+    Set& set = sets_[i];
     for (size_t way = 0; way < kLimitPlaces; ++way) {
-      const PlaceLock lock(sets_[i].locks[way]);
-      Renew({&sets_[i], way}, micros);
+      const bool used = way == kSharedWay ? has_more || set.words[way].Load() != LimitWord::Value()
+                                          : set.tags[way].load(std::memory_order_acquire) != 0;
+      if (!used) continue;
+      const PlaceLock lock(set.locks[way]);
+      Renew({&set, way}, micros);
     }
   }
 }

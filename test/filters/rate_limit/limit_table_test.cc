@@ -1,6 +1,7 @@
 #include "source/filters/rate_limit/limit_table.h"
 
 #include <atomic>
+#include <fstream>
 #include <set>
 #include <thread>
 #include <vector>
@@ -316,6 +317,26 @@ TEST(LimitTableTest, AKeyThatWasAwayForManyChangesIsStillCounted) {
   }
   table.Change(Rules({Bucket(1, 24h, 100)}), At(0s));
   EXPECT_EQ(TakeMany(table, 1, 60, At(0s)), 40);
+}
+
+// A table that is hardly used must not take all of its memory because its limits change.
+TEST(LimitTableTest, ChangesLeaveUnusedPlacesToTheSystem) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "what is looked at is noted, which takes memory";
+#endif
+  const auto resident = [] {
+    size_t all = 0;
+    size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> all >> pages;
+    return pages * 4096;
+  };
+  LimitTable table(Rules({Bucket(1, 24h, 100)}), 2'000'000);
+  EXPECT_EQ(TakeMany(table, 1, 60, At(0s)), 60);
+  ASSERT_GT(table.memory_bytes(), size_t{100} << 20);
+  const size_t before = resident();
+  for (uint64_t i = 1; i < 300; ++i) table.Change(Rules({Bucket(1, 24h, 100 + i)}), At(0s));
+  EXPECT_LT(resident(), before + (size_t{30} << 20));
+  EXPECT_EQ(TakeMany(table, 1, 400, At(0s)), 339);
 }
 
 }  // namespace
