@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <optional>
 
 #include "source/base/random.h"
@@ -32,14 +33,21 @@ bool IsTimeless(const AppliedLimit& applied, size_t index) {
 }
 
 // When the next thing worth waiting for happens: what the request wanted, if it was refused; one
-// more, if there is none; else the time when nothing counts any more.
-uint64_t ResetSeconds(const AppliedLimit& applied, size_t index) {
+// more, if there is none; else the time when nothing counts any more. Since 1970.
+Duration ResetAt(const AppliedLimit& applied, size_t index) {
   const LimitTake& take = applied.takes.takes[index];
-  if (!take.allowed && take.retry_after != LimitTake::kForever) return Seconds(take.retry_after);
-  const uint64_t reset = Seconds(take.reset_after);
+  const Duration decided(applied.decided);
+  if (!take.allowed && take.retry_after != LimitTake::kForever) return decided + take.retry_after;
   const LimitItem* item = ItemOf(applied, index);
-  if (take.remaining > 0 || item == nullptr || item->next_seconds == 0) return reset;
-  return std::min(reset, item->next_seconds);
+  if (take.remaining > 0 || item == nullptr || item->next_seconds == 0) {
+    return decided + take.reset_after;
+  }
+  return decided + std::min<Duration>(take.reset_after, std::chrono::seconds(item->next_seconds));
+}
+
+// From now on.
+uint64_t ResetSeconds(const AppliedLimit& applied, size_t index, FilterContext& context) {
+  return Seconds(ResetAt(applied, index) - Duration(context.loop().WallMicros()));
 }
 
 void SetNumber(HeaderMap& headers, Name name, uint64_t number) {
@@ -84,7 +92,7 @@ bool IsTighter(const Shown& one, const Shown& other) {
   if (one.take().remaining != other.take().remaining) {
     return one.take().remaining < other.take().remaining;
   }
-  return ResetSeconds(*one.applied, one.index) > ResetSeconds(*other.applied, other.index);
+  return ResetAt(*one.applied, one.index) > ResetAt(*other.applied, other.index);
 }
 
 // Of several limits, the one that is nearest to its end.
@@ -105,11 +113,10 @@ void WriteLegacy(std::span<const AppliedLimit> all, bool refused, FilterContext&
     response.Remove(Name::kXRatelimitReset);
     return;
   }
-  uint64_t reset = ResetSeconds(*tightest.applied, tightest.index);
-  if (!tightest.applied->policy->reset_is_delta) {
-    reset += Seconds(Duration(context.loop().WallMicros()));
-  }
-  SetNumber(response, Name::kXRatelimitReset, reset);
+  const AppliedLimit& applied = *tightest.applied;
+  SetNumber(response, Name::kXRatelimitReset,
+            applied.policy->reset_is_delta ? ResetSeconds(applied, tightest.index, context)
+                                           : Seconds(ResetAt(applied, tightest.index)));
 }
 
 char* Put(char* to, std::string_view text) { return std::ranges::copy(text, to).out; }
@@ -124,7 +131,7 @@ void WriteItem(const Shown& shown, FilterContext& context) {
   char* const text = context.arena().AllocateChars(name.size() + 2 * kNumberSize + 6);
   char* end = Put(Put(Put(text, name), ";r="), shown.take().remaining);
   if (!IsTimeless(applied, shown.index)) {
-    end = Put(Put(end, ";t="), ResetSeconds(applied, shown.index));
+    end = Put(Put(end, ";t="), ResetSeconds(applied, shown.index, context));
   }
   response.Append(Name::kRatelimit, {text, static_cast<size_t>(end - text)});
   if (item != nullptr) {

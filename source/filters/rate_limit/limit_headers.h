@@ -34,7 +34,8 @@ struct AppliedLimit {
   State state = State::kUncounted;
   bool keyless = false;  // refused for that: nobody was asked
   LimitRequest request;
-  LimitTakes takes;  // count 0: nothing is known; one of limit 0 is not shown
+  int64_t decided = 0;  // when the takes were made
+  LimitTakes takes;     // count 0: nothing is known; one of limit 0 is not shown
 };
 
 // Of requests that pass: all policies that show themselves. An origin server's own fields stay

@@ -54,7 +54,7 @@ bool Identify(uint64_t route_cost, FilterContext& context, AppliedLimit& applied
     key = LimitKey::kMissing;
   }
   applied.request.cost = route_cost != 0 ? route_cost : policy.cost.Of(context);
-  applied.request.micros = context.loop().WallMicros();
+  applied.decided = applied.request.micros = context.loop().WallMicros();
   if (applied.terms->budget != nullptr) applied.request.hash = applied.terms->budget->hash()(key);
   // Others than this process have no use for the hash.
   if (policy.store.kind != LimitStore::Kind::kLocal) {

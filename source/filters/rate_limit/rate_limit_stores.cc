@@ -166,7 +166,9 @@ std::optional<Verdict> RateLimit::Call::AskService(const RateLimit& filter, Filt
       service, context, entries, applied.request.cost);
 }
 
-void RateLimit::Call::Learn(const RedisCheck& check, FilterContext&, AppliedLimit& applied) {
+void RateLimit::Call::Learn(const RedisCheck& check, FilterContext& context,
+                            AppliedLimit& applied) {
+  applied.decided = context.loop().WallMicros();
   applied.takes = check.takes();
   Decide(applied, check.outcome());
 }
@@ -182,6 +184,7 @@ void RateLimit::Call::Learn(const ServiceCheck& check, FilterContext& context,
     return;
   }
   applied.terms = &ForeignTerms();
+  applied.decided = context.loop().WallMicros();
   applied.takes = check.takes();
   if (!check.known()) {
     for (LimitTake& take : applied.takes.takes) take.limit = 0;  // not shown

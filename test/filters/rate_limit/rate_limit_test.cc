@@ -142,6 +142,27 @@ TEST_F(RateLimitTest, RetryAfterIsAtLeastOneSecond) {
   EXPECT_EQ(Send(), 200);
 }
 
+TEST_F(RateLimitTest, TheResetIsTheSameAllWindowLong) {
+  Resource("name: 'overall' fixed_window { limit { amount: 9 per { seconds: 60 } } }");
+  UseLimits("policies: 'overall'");
+  for (int i = 0; i < 7; ++i, Advance(8300ms)) {
+    EXPECT_EQ(Send(), 200);
+    EXPECT_EQ(Response("X-RateLimit-Reset"), std::to_string(kEpoch + 60)) << i;
+  }
+}
+
+TEST_F(RateLimitTest, TheResetIsTheSameHoweverLongTheOriginTakes) {
+  Resource("name: 'overall' fixed_window { limit { amount: 9 per { seconds: 60 } } }");
+  UseLimits("policies: 'overall'");
+  NextRequest();
+  Use(*tested_);
+  EXPECT_EQ(run_.RequestHeaders(), Progress::kDone);
+  Advance(20500ms);
+  EXPECT_EQ(run_.ResponseHeaders(), Progress::kDone);
+  EXPECT_EQ(Response("X-RateLimit-Reset"), std::to_string(kEpoch + 60));
+  EXPECT_EQ(Response("RateLimit"), "\"overall\";r=8;t=40");
+}
+
 TEST_F(RateLimitTest, TheResetCanBeADifference) {
   Resource(std::string(kOnePerHour) + " answer { reset: RESET_FORMAT_DELTA }");
   UseLimits("policies: 'overall'");
@@ -423,6 +444,21 @@ TEST_F(RateLimitTest, PlacesAreGivenBackWhenTheRequestEnds) {
   EXPECT_EQ(Send(), 200);
 }
 
+// The budget goes by the newest config, which a worker may not have adopted yet.
+TEST_F(RateLimitTest, APlaceIsGivenBackWhateverConfigTheRequestCameBy) {
+  Resource(kOnePerHour);
+  UseLimits("policies: 'overall'");
+  const AnyFilter old = *tested_;
+  Resource("name: 'overall' concurrency { limit: 1 }");
+  UseLimits("policies: 'overall'");
+  const AnyFilter fresh = *tested_;
+  EXPECT_EQ(Send(), 200);
+  tested_ = old;
+  EXPECT_EQ(Send(), 200);
+  tested_ = fresh;
+  EXPECT_EQ(Send(), 200);
+}
+
 TEST_F(RateLimitTest, APlaceThatALaterPolicyTakesBack) {
   Resource("name: 'overall' concurrency { limit: 1 }");
   Resource("name: 'none' fixed_window { limit { amount: 1 per { seconds: 60 } } }");
@@ -577,6 +613,9 @@ TEST_F(RateLimitTest, BadConfigsSayWhere) {
   EXPECT_THAT(ErrorsOf("policies: 'overall' cost: 4"),
               HasSubstr("filters[0].tested.cost: 4 is more than rate limit \"overall\" ever holds, "
                         "3: nothing would pass"));
+  Resource("name: 'plans' concurrency { limit: 1 } plans { name: 'p' concurrency { limit: 4 } }");
+  EXPECT_TRUE((Build<RateLimit, v1::RateLimitFilter>("policies: 'plans' cost: 4").ok()));
+  EXPECT_FALSE((Build<RateLimit, v1::RateLimitFilter>("policies: 'plans' cost: 5").ok()));
   Resource("name: 'x'");
   EXPECT_THAT(ErrorsOf("policies: 'x'"), HasSubstr("needs an algorithm"));
 }
