@@ -269,7 +269,7 @@ absl::StatusOr<LimitPolicy> LimitPolicy::Build(const Config& config, std::string
 
 uint64_t LimitPolicy::most() const {
   uint64_t most = own.most;
-  for (const LimitTerms& terms : plans) most = std::min(most, terms.most);
+  for (const LimitTerms& terms : plans) most = std::max(most, terms.most);
   return most;
 }
 

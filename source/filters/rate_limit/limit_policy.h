@@ -97,7 +97,7 @@ struct LimitPolicy {
     return at != plans.end() && at->plan == plan ? *at : own;
   }
 
-  // The most that a request can cost and pass, whatever its plan.
+  // The most that a request can cost and pass: with the largest plan.
   [[nodiscard]] uint64_t most() const;
 
   std::string name;
