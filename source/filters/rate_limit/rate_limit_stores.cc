@@ -96,6 +96,7 @@ struct RateLimit::Call::AsideOf : Aside {
 
 // What a service wants to be added to the response. In the arena.
 struct RateLimit::Call::Extras {
+  const AppliedLimit* of;
   std::span<const ServiceHeader> headers;
   std::string_view body;
   const Extras* next;
@@ -194,7 +195,8 @@ void RateLimit::Call::Learn(const ServiceCheck& check, FilterContext& context,
   // Not beside what a client has sent under that name.
   for (const auto& [name, value] : check.request_headers()) context.request().Set(name, value);
   if (check.response_headers().empty() && check.body().empty()) return;
-  extras_ = context.arena().New<Extras>(Extras{check.response_headers(), check.body(), extras_});
+  extras_ = context.arena().New<Extras>(
+      Extras{&applied, check.response_headers(), check.body(), extras_});
 }
 
 Verdict RateLimit::Call::GoOn(const RateLimit& filter, FilterContext& context) {
@@ -205,8 +207,7 @@ Verdict RateLimit::Call::GoOn(const RateLimit& filter, FilterContext& context) {
 
 // Of the service that refuses, which is the last that was asked.
 void RateLimit::Call::FillReply(Reply& reply) const {
-  const bool its_own = applied_[count_ - 1].terms == &ForeignTerms();
-  if (!its_own || extras_->body.empty()) return;
+  if (extras_->of != &applied_[count_ - 1] || extras_->body.empty()) return;
   reply.body = extras_->body;
   reply.content_type = "text/plain";
 }

@@ -316,6 +316,22 @@ TEST_F(RateLimitStoresTest, AServiceDecides) {
   EXPECT_EQ(Counted(&RateLimitMetrics::rejected), 2u);
 }
 
+TEST_F(RateLimitStoresTest, ABodyIsOfTheServiceThatRefuses) {
+  WithService();
+  Resource("name: 'first' " + std::string(kService) + "} }");
+  Resource("name: 'limit' " + std::string(kService) + "} }");
+  UseLimits("policies: 'first' policies: 'limit'");
+  wakes_ = 0;
+  EXPECT_EQ(Begin(), 0);
+  Say(Asked(),
+      "overall_code: OK raw_body: 'welcome' response_headers_to_add { key: 'x' value: 'y' }");
+  Say(Asked(), "overall_code: OVER_LIMIT");
+  EXPECT_TRUE(Until([this] { return wakes_ > 0; }));
+  EXPECT_EQ(Go(), 429);
+  EXPECT_EQ(body_, "");
+  EXPECT_EQ(Response("X"), "y");
+}
+
 TEST_F(RateLimitStoresTest, WhatAServiceIsToldWithoutAKey) {
   WithService();
   const auto entries = [this](const std::string& more) {
