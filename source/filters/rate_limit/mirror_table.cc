@@ -205,7 +205,8 @@ MirrorTable::Taken MirrorTable::Take(const LimitRequest& request, const RedisTer
         request.cost <= terms.max_unsynced && entry.unsynced + request.cost <= terms.max_unsynced;
     if (!TakeAll(key, terms, request.cost, micros, room, takes)) {
       // Others may have given back, or Redis lost it.
-      if (micros - key.more.known > terms.refresh.count() && !entry.pushing) {
+      const bool old = micros - key.more.known > terms.refresh.count();
+      if ((old || entry.unsynced > 0) && !entry.pushing) {
         MarkDirty(entry, taken);
       }
       return taken;
@@ -331,6 +332,16 @@ bool MirrorTable::FailPush(Place place) {
   Taken taken;
   MarkDirty(key.entry, taken);
   return taken.dirty;
+}
+
+void MirrorTable::Unlist(Place place, bool was_pushing) {
+  const Key key = KeyAt(place);
+  const Lock lock(key.entry.lock);
+  if (!Holds(place)) return;
+  key.entry.dirty = key.entry.urgent = false;
+  if (!was_pushing) return;
+  key.entry.pushing = false;
+  key.more.pushed = 0;
 }
 
 void MirrorTable::Adopt(uint64_t key_hash, const RedisTerms& terms, const States& states,

@@ -80,6 +80,9 @@ class MirrorTable {
                                 const States& states, int64_t micros);
   // It has not, or nobody knows: they are told once more. True: the place is dirty again.
   [[nodiscard]] bool FailPush(Place place);
+  // Who had it on his list is gone, or who was pushing it: the next request puts it on a list
+  // again.
+  void Unlist(Place place, bool was_pushing);
   // Another answer had this.
   void Adopt(uint64_t key_hash, const RedisTerms& terms, const States& states, int64_t micros);
 

