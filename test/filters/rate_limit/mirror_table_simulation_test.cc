@@ -1,6 +1,6 @@
-#include "test/filters/rate_limit/sync_simulation.h"
-
 #include <gtest/gtest.h>
+
+#include "test/filters/rate_limit/sync_simulation.h"
 
 namespace gatehouse::filters {
 namespace {
