@@ -213,8 +213,17 @@ void RedisClient::OnHousekeeping() {
     return;
   }
   loop_.Arm(housekeeping_, kHousekeepingEvery);
-  // A former master that nobody has told so yet takes writes that will be lost.
-  if (target_->spec().topology == RedisTopology::kSentinel) LookUp();
+  switch (target_->spec().topology) {
+    case RedisTopology::kSentinel:
+      // A former master that nobody has told so yet takes writes that will be lost.
+      return LookUp();
+    case RedisTopology::kSingle:
+      // Who begins now uses what DNS names now; all have to use the same.
+      if (master_ != nullptr && !Endpoints().empty()) ChooseEndpoint();
+      return;
+    case RedisTopology::kCluster:
+      return;
+  }
 }
 
 }  // namespace gatehouse::upstream

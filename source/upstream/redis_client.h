@@ -60,7 +60,8 @@ enum class RedisTopology : uint8_t { kSingle, kCluster, kSentinel };
 
 struct RedisSpec {
   // Servers, seeds or sentinels, and TLS; of the same config. The endpoints of kSingle are
-  // different ways to one server, or a server and those that stand in for it: one of them is used.
+  // different ways to one server, or a server and those that stand in for it: one of them is used,
+  // for as long as DNS names it.
   const Cluster* cluster = nullptr;
   RedisTopology topology = RedisTopology::kSingle;
   std::string sentinel_master;

@@ -136,8 +136,11 @@ bool RedisScanner::OnLineEnd() {
     EndValue();
     return true;
   }
-  if (number_ > kRedisMaxValues - std::min(values_, kRedisMaxValues)) return false;
   if (depth_ == kRedisMaxDepth) return false;
+  // With what the arrays around it still owe; of each of those this one is an element.
+  uint64_t promised = values_ + number_;
+  for (uint8_t i = 0; i < depth_; ++i) promised += missing_[i] - 1;
+  if (promised > kRedisMaxValues) return false;
   missing_[depth_++] = static_cast<uint32_t>(number_);
   state_ = State::kType;
   return true;

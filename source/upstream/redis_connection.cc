@@ -16,7 +16,14 @@ constexpr size_t kMaxWords = 200;  // of a server's, for the operator
 
 using Type = RedisReply::Type;
 
-std::string Words(std::string_view text) { return std::string(text.substr(0, kMaxWords)); }
+// For the operator. A server that does not know a command repeats what it was told: passwords, too.
+std::string Words(std::string_view text, std::string_view password) {
+  text = text.substr(0, text.find(", with args beginning with"));
+  if (!password.empty() && text.find(password) != std::string_view::npos) {
+    return "(what it says has the password in it)";
+  }
+  return std::string(text.substr(0, kMaxWords));
+}
 
 }  // namespace
 
@@ -163,7 +170,13 @@ void RedisConnection::OnReply(const RedisReply& reply) {
   RedisCall* call = std::exchange(slot.call, nullptr);
   const Kind kind = slot.kind;
   ++first_;
-  if (first_ == next_ && state_ == State::kReady) timer_.Cancel();
+  if (state_ == State::kReady) {
+    if (first_ == next_) {
+      timer_.Cancel();
+    } else if (const TimePoint due = At(first_).due + kOverdue; due < timer_.deadline()) {
+      loop_.Arm(timer_, due);
+    }
+  }
   switch (kind) {
     case Kind::kCall:
       if (call == nullptr) return;  // too late
@@ -187,19 +200,20 @@ void RedisConnection::OnReply(const RedisReply& reply) {
 void RedisConnection::OnLoginReply(Kind kind, const RedisReply& reply) {
   // Who may not say ROLE or PING, by its ACL or by a proxy, goes without.
   const bool unknown = reply.IsError("NOPERM") || reply.text.starts_with("ERR unknown command");
+  const std::string words = reply.is_error() ? Words(reply.text, login_.password) : std::string();
   if (reply.is_error() && kind == Kind::kAuth) {
-    Fail(fmt::format("it refuses user or password: {}", Words(reply.text)));
+    Fail(fmt::format("it refuses user or password: {}", words));
   } else if (reply.IsError("NOAUTH")) {
     Fail(login_.password.empty() ? "it wants a password, and none is configured"
-                                 : fmt::format("not logged in: {}", Words(reply.text)));
+                                 : fmt::format("not logged in: {}", words));
   } else if (reply.IsError("LOADING")) {
     Fail("it is still loading its data");
   } else if (reply.IsError("MASTERDOWN")) {
     Fail("it is a replica whose master is down");
   } else if (reply.is_error() && kind == Kind::kSelect) {
-    Fail(fmt::format("database {}: {}", login_.database, Words(reply.text)));
+    Fail(fmt::format("database {}: {}", login_.database, words));
   } else if (reply.is_error() && !unknown) {
-    Fail(fmt::format("it refuses: {}", Words(reply.text)));
+    Fail(fmt::format("it refuses: {}", words));
   } else if (kind == Kind::kRole && reply.type == Type::kArray && !reply.elements.empty() &&
              reply.elements[0].text != "master") {
     Fail("it is a replica, which takes no writes");

@@ -197,6 +197,29 @@ TEST_F(RedisLossTest, LoginsThatAreRefused) {
   WarmUp(redis_);
 }
 
+// A server without AUTH (renamed, or a proxy) repeats what it was told.
+TEST_F(RedisLossTest, PasswordsAreNotToldToTheOperator) {
+  const std::string long_one(300, 'p');
+  for (const std::string& password : {std::string("secret"), long_one}) {
+    for (const std::string& answer : {"-ERR unknown command `AUTH`, with args beginning with: `" +
+                                          password.substr(0, 128) + "`, \r\n",
+                                      "-ERR " + std::string(195, 'x') + password + "\r\n"}) {
+      upstreams_.reset();
+      upstreams_.emplace(loop_, *counters_, scratch_);
+      (void)News();
+      Use({&redis_}, {.password = password});
+      redis_.on_login = [&](const FakeRedis::Command& command) -> std::string {
+        return command.words[0] == "AUTH" ? answer : "+OK\r\n";
+      };
+      EXPECT_EQ(Try(), "<unreachable>");
+      const std::vector<std::string> news = News();
+      ASSERT_EQ(news.size(), 1u);
+      EXPECT_THAT(news[0], AllOf(HasSubstr("refuses user or password"),
+                                 testing::Not(HasSubstr(password.substr(0, 5)))));
+    }
+  }
+}
+
 TEST_F(RedisLossTest, AMasterThatBecameAReplicaIsLeft) {
   FakeRedis other;
   Use({&redis_, &other});

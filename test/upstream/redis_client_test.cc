@@ -118,6 +118,23 @@ TEST_F(RedisClientTest, AServerThatOwesAnAnswerForLongIsDead) {
   EXPECT_EQ(ResultOf(next), "new");
 }
 
+TEST_F(RedisClientTest, ACallWithMoreTimeBeforeItDoesNotHideThat) {
+  Use({&redis_});
+  WarmUp(redis_);
+  TestCall patient;
+  RedisRequest request = Get("a");
+  request.timeout = seconds(60);
+  Start(patient, request);
+  TestCall other;
+  Start(other, Get("b"));
+  ASSERT_TRUE(Until([&] { return redis_.commands().size() == 3; }));
+  redis_.Send(0, "+A\r\n");
+  ASSERT_TRUE(Until([&] { return patient.done; }));
+  Pass(milliseconds(1200));
+  EXPECT_EQ(ResultOf(other), "<timeout>");
+  EXPECT_TRUE(redis_.tcp().connection(0).ended());
+}
+
 TEST_F(RedisClientTest, CancelledInEveryState) {
   Use({&redis_});
   TestCall connecting;
@@ -320,6 +337,32 @@ TEST_F(RedisClientTest, NewEndpointsAreSeenAtTheNextConnect) {
   redis_.tcp().connection(0).Close();
   Pass(milliseconds(40));
   WarmUp(other);
+}
+
+// Else gateways that began earlier would count elsewhere than those that began later.
+TEST_F(RedisClientTest, AServerThatDnsNamesNoMoreIsLeft) {
+  FakeRedis other;
+  Use({&redis_});
+  Also(other);
+  WarmUp(redis_);
+  // A resolver that knows nothing for a while changes nothing.
+  upstreams_->UpdateEndpoints(cluster_->key(), EndpointSet::Make({}, nullptr));
+  Pass(seconds(15), seconds(1));
+  WarmUp(redis_);
+  TestCall last;
+  RedisRequest request = Get("a");
+  request.timeout = seconds(60);
+  Start(last, request);
+  const auto moved = MakeCluster({other.port()});
+  upstreams_->UpdateEndpoints(moved->key(), moved->endpoints());
+  Pass(seconds(15), seconds(1));
+  WarmUp(other);
+  EXPECT_EQ(ResultOf(last), "<pending>");
+  redis_.Send(0, "+A\r\n");
+  ASSERT_TRUE(Until([&] { return last.done; }));
+  EXPECT_EQ(ResultOf(last), "A");
+  Pass(seconds(15), seconds(1));
+  EXPECT_TRUE(redis_.tcp().connection(0).ended());
 }
 
 }  // namespace

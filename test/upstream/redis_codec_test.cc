@@ -159,6 +159,10 @@ TEST(RedisCodecTest, WhatIsLargeIsBounded) {
     for (int j = 0; j < 1000; ++j) promises += ":1\r\n";
   }
   EXPECT_EQ(Parse(promises, 5000), "broken");
+  // And those that keep their promises one inside of the other.
+  std::string nested = "*20000\r\n*20000\r\n";
+  for (int i = 0; i < 39999; ++i) nested += ":1\r\n";
+  EXPECT_EQ(Parse(nested, 5000), "broken");
   // The reader's room is small again after a large one.
   std::string wide = "*30000\r\n";
   for (int i = 0; i < 30000; ++i) wide += ":1\r\n";
