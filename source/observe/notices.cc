@@ -24,8 +24,13 @@ void Notices::Post(std::string line) {
 }
 
 void Notices::SetWake(std::function<void()> wake) {
-  const std::lock_guard lock(mutex_);
-  wake_ = std::move(wake);
+  bool waiting;
+  {
+    const std::lock_guard lock(mutex_);
+    wake_ = wake;
+    waiting = !batch_.lines.empty();
+  }
+  if (waiting && wake) wake();
 }
 
 Notices::Batch Notices::Take() {

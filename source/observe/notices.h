@@ -23,7 +23,8 @@ class Notices {
   [[nodiscard]] static Notices& Process();
 
   void Post(std::string line);
-  // Called by Post() in the poster's thread when the first line of a batch comes; wakes main.
+  // Called by Post() in the poster's thread when the first line of a batch comes, and at once if
+  // lines wait already; wakes main.
   void SetWake(std::function<void()> wake);
   struct Batch {
     std::vector<std::string> lines;
