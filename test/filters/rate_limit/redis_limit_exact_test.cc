@@ -1,6 +1,7 @@
 // One limit over threads, processes' worth of gateways, servers that fail over, and a Redis
 // Cluster.
 #include <chrono>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -24,25 +25,29 @@ class RedisLimitExactTest : public RedisLimitFixture {
   // Each has its own mirror and connections, as a process has.
   int AskFromThreads(const RedisLimitSpec& spec, int threads, int requests) {
     std::vector<int> allowed(static_cast<size_t>(threads));
+    // They end here, where they were made.
+    std::vector<std::shared_ptr<RedisLimit>> limits;
     std::vector<std::thread> running;
+    for (int i = 0; i < threads; ++i) limits.push_back(Limit(spec));
     for (int i = 0; i < threads; ++i) {
-      running.emplace_back([&, i, limit = Limit(spec), counters = registry_.NewBlock()]() mutable {
-        net::Loop loop(clock_);
-        http::H1HeadScratch scratch;
-        upstream::Upstreams upstreams(loop, *counters, scratch);
-        TestGateway gateway(upstreams, limit);
-        std::vector<Pending> pending(static_cast<size_t>(requests));
-        for (int begun = 0; begun < requests;) {
-          for (int burst = 0; burst < 10 && begun < requests; ++burst) {
-            gateway.Begin(pending[static_cast<size_t>(begun++)], "k");
-          }
-          loop.RunTurn(true);
-        }
-        for (Pending& one : pending) {
-          while (!one.outcome) loop.RunTurn(true);
-          allowed[static_cast<size_t>(i)] += one.outcome == Outcome::kAllowed ? 1 : 0;
-        }
-      });
+      running.emplace_back(
+          [&, i, limit = limits[static_cast<size_t>(i)], counters = registry_.NewBlock()] {
+            net::Loop loop(clock_);
+            http::H1HeadScratch scratch;
+            upstream::Upstreams upstreams(loop, *counters, scratch);
+            TestGateway gateway(upstreams, limit);
+            std::vector<Pending> pending(static_cast<size_t>(requests));
+            for (int begun = 0; begun < requests;) {
+              for (int burst = 0; burst < 10 && begun < requests; ++burst) {
+                gateway.Begin(pending[static_cast<size_t>(begun++)], "k");
+              }
+              loop.RunTurn(true);
+            }
+            for (Pending& one : pending) {
+              while (!one.outcome) loop.RunTurn(true);
+              allowed[static_cast<size_t>(i)] += one.outcome == Outcome::kAllowed ? 1 : 0;
+            }
+          });
     }
     for (std::thread& thread : running) thread.join();
     int sum = 0;
@@ -108,7 +113,11 @@ TEST_F(RedisLimitExactTest, AReplicaThatIsPromotedGoesOnCounting) {
   spec.timeout = seconds(1);
   TestGateway gateway = Gateway(spec);
   EXPECT_EQ(AskMany(gateway, "k", 7), 7);
-  (void)redis_.Run({"WAIT", "1", "5000"});
+  // A replica that is just there may have to come again.
+  ASSERT_TRUE(Until([&] {
+    const std::string replicas = redis_.Run({"WAIT", "1", "100"});
+    return replicas == "1" && replica.Run({"DBSIZE"}) == redis_.Run({"DBSIZE"});
+  }));
   redis_.Kill();
   (void)replica.Run({"REPLICAOF", "NO", "ONE"});
   ASSERT_TRUE(Until([&] { return Ask(gateway, "other") == Outcome::kAllowed; }));
