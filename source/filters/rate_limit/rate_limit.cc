@@ -250,15 +250,14 @@ void RateLimit::Call::EndHeld(FilterContext& context) {
   }
 }
 
-Verdict RateLimit::Call::OnResponseHeaders(const RateLimit&, FilterContext& context) {
-  if (count_ == 0) return Continue();
+void RateLimit::Call::WriteResponse(FilterContext& context) const {
+  if (count_ == 0) return;
   if (phase_ == Phase::kRejected) {
     WriteRefusedHeaders(applied_[count_ - 1], context);
   } else {
     WriteLimitHeaders({applied_, count_}, context);
   }
   if (extras_ != nullptr) WriteExtras(context);
-  return Continue();
 }
 
 void RateLimit::Call::OnFinish(const RateLimit&, FilterContext& context) {

@@ -46,7 +46,8 @@ class RateLimit {
   //      |                \---- refused ----------> kRejected: what was taken is given back
   //      \--- the exchange ends meanwhile: OnFinish gives back
   //
-  // A policy in dry run is asked aside: nobody waits for its answer.
+  // A policy in dry run is asked aside: the request goes on meanwhile, and only the response waits,
+  // if the origin was faster than the store.
   struct Call {
     Verdict OnRequestHeaders(const RateLimit& filter, FilterContext& context);
     Verdict OnResponseHeaders(const RateLimit& filter, FilterContext& context);
@@ -57,6 +58,7 @@ class RateLimit {
     struct Aside;
     template <typename Check>
     struct AsideOf;
+    struct Asides;
     struct Extras;
 
     [[nodiscard]] Verdict Ask(const RateLimit& filter, FilterContext& context);
@@ -82,6 +84,7 @@ class RateLimit {
     void FillReply(Reply& reply) const;
     void WriteExtras(FilterContext& context) const;
     void EndAsides();
+    void WriteResponse(FilterContext& context) const;
 
     // The policies that have decided, in their order. In the arena.
     AppliedLimit* applied_ = nullptr;
@@ -90,6 +93,8 @@ class RateLimit {
     Phase phase_ = Phase::kAsking;
     bool holds_ = false;  // something has to be ended by OnFinish
     Aside* asides_ = nullptr;
+    uint32_t open_asides_ = 0;  // without an answer yet
+    Waker asides_waker_;        // while the response waits for them
     const Extras* extras_ = nullptr;
   };
 

@@ -65,7 +65,8 @@ void NoteDryRun(const AppliedLimit& applied, FilterContext& context) {
   context.SetNote(kDryRun, applied.policy->name);
 }
 
-// A question that nobody waits for. In the arena; ended with the exchange at the latest.
+// A question that the request does not wait for. In the arena; ended with the exchange at the
+// latest.
 struct RateLimit::Call::Aside {
   Aside* next;
   void (*end)(Aside* aside);
@@ -81,10 +82,15 @@ struct RateLimit::Call::AsideOf : Aside {
     call.holds_ = true;
   }
   void Start() {
+    ++call.open_asides_;
     check.Start({this, [](void* self) {
                    auto& aside = *static_cast<AsideOf*>(self);
-                   aside.call.Learn(aside.check, aside.context, aside.applied);
+                   Call& of = aside.call;
+                   of.Learn(aside.check, aside.context, aside.applied);
                    NoteDryRun(aside.applied, aside.context);
+                   if (--of.open_asides_ == 0 && of.asides_waker_.wake != nullptr) {
+                     of.asides_waker_();
+                   }
                  }});
   }
 
@@ -94,6 +100,17 @@ struct RateLimit::Call::AsideOf : Aside {
   Check check;
 };
 
+// The response waits for what is asked aside.
+struct RateLimit::Call::Asides {
+  explicit Asides(Call& of) : call(of) {}
+  ~Asides() { call.asides_waker_ = {}; }
+  Asides(const Asides&) = delete;
+  Asides& operator=(const Asides&) = delete;
+  void Start(Waker waker) { call.asides_waker_ = waker; }
+
+  Call& call;
+};
+
 // What a service wants to be added to the response. In the arena.
 struct RateLimit::Call::Extras {
   const AppliedLimit* of;
@@ -101,6 +118,21 @@ struct RateLimit::Call::Extras {
   std::string_view body;
   const Extras* next;
 };
+
+// A store's answer has a deadline, so the response waits that long at most; and all that has been
+// asked is counted, however fast the origin is.
+Verdict RateLimit::Call::OnResponseHeaders(const RateLimit&, FilterContext& context) {
+  if (open_asides_ > 0) {
+    return context.AwaitOperation<Asides>(
+        [this, &context](Asides&) -> Verdict {
+          WriteResponse(context);
+          return Continue();
+        },
+        *this);
+  }
+  WriteResponse(context);
+  return Continue();
+}
 
 void RateLimit::Call::EndAsides() {
   while (asides_ != nullptr) {

@@ -96,7 +96,7 @@ class RateLimitStoresTest : public FilterFixture {
       case Progress::kReply:
         break;
       case Progress::kDone:
-        EXPECT_EQ(run_.ResponseHeaders(), Progress::kDone);
+        EXPECT_EQ(run_.ResponseHeaders(), response_waits_ ? Progress::kWait : Progress::kDone);
         return 200;
     }
     const Reply reply = run_.reply();
@@ -151,6 +151,7 @@ class RateLimitStoresTest : public FilterFixture {
   std::optional<RedisProcess> redis_;
   std::optional<H2Origin> origin_;
   size_t asked_ = 0;
+  bool response_waits_ = false;
   std::map<std::string, gatehouse::v1::RateLimit> limits_;
   std::optional<AnyFilter> tested_;
   std::map<std::string, std::string> clients_;
@@ -217,17 +218,19 @@ TEST_F(RateLimitStoresTest, PlacesInRedisAreGivenBackWhenTheRequestEnds) {
   EXPECT_TRUE(Until([this] { return Send() == 200; }));
 }
 
-TEST_F(RateLimitStoresTest, DryRunDoesNotWaitForRedis) {
+TEST_F(RateLimitStoresTest, InDryRunTheResponseAloneWaitsForRedis) {
   WithRedis();
   Resource(std::string(kThree) + kRedis + "timeout { seconds: 10 } } } dry_run: true");
   UseLimits("policies: 'limit'");
+  response_waits_ = true;
   for (int i = 0; i < 5; ++i) {
+    wakes_ = 0;
     EXPECT_EQ(Begin(), 200);
+    EXPECT_TRUE(Until([this] { return wakes_ > 0; }));
+    EXPECT_EQ(run_.ResponseHeaders(), Progress::kDone);
     EXPECT_TRUE(response_.headers.empty());
-    const auto decided = [this] {
-      return Counted(&RateLimitMetrics::allowed) + Counted(&RateLimitMetrics::dry_run_rejected);
-    };
-    EXPECT_TRUE(Until([&] { return decided() == static_cast<uint64_t>(i) + 1; }));
+    EXPECT_EQ(Counted(&RateLimitMetrics::allowed) + Counted(&RateLimitMetrics::dry_run_rejected),
+              static_cast<uint64_t>(i) + 1);
     EXPECT_EQ(context_.flags().Has(LogFlag::kRateLimitDryRun), i >= 3);
   }
   // An exchange that ends first takes its question along.
@@ -387,14 +390,18 @@ TEST_F(RateLimitStoresTest, AClientThatLeavesMeanwhile) {
   EXPECT_EQ(Passed(9), 3);
 }
 
-TEST_F(RateLimitStoresTest, DryRunDoesNotWaitForAService) {
+TEST_F(RateLimitStoresTest, InDryRunTheResponseAloneWaitsForAService) {
   WithService();
+  response_waits_ = true;
   Resource("name: 'limit' " + std::string(kService) + "} } dry_run: true");
   UseLimits("policies: 'limit'");
   EXPECT_EQ(Begin(), 200);
   Say(Asked(), "overall_code: OVER_LIMIT response_headers_to_add { key: 'x' value: 'y' }");
-  EXPECT_TRUE(Until([this] { return Counted(&RateLimitMetrics::dry_run_rejected) == 1; }));
+  EXPECT_TRUE(Until([this] { return wakes_ > 0; }));
+  EXPECT_EQ(run_.ResponseHeaders(), Progress::kDone);
+  EXPECT_EQ(Counted(&RateLimitMetrics::dry_run_rejected), 1u);
   EXPECT_TRUE(context_.flags().Has(LogFlag::kRateLimitDryRun));
+  // An exchange that ends while its response waits.
   EXPECT_EQ(Begin(), 200);
   H2Origin::Request& request = Asked();
   run_.Finish();
