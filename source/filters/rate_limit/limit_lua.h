@@ -13,6 +13,8 @@ inline constexpr std::string_view kLuaStart =
 local key, size, unpack_ = KEYS[1], #ARGV[1], struct.unpack
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+-- What is later was counted before the clock was set back (a failover), and is forgotten.
+local latest = now + 60000000
 )lua";
 
 inline constexpr std::string_view kLuaTakeOne = R"lua(local value = redis.call('GET', key)
@@ -30,6 +32,7 @@ if same and (delta == 0 or cost == 0) then
     local kind, limit, n1, n2, n3, n4 = unpack_('<dddddd', desc, 48 * i + 1)
     local a, b, fits = 0, 0, true
     if value then a, b = unpack_('<dd', value, size + 16 * i + 1) end
+    if a > latest then a, b = 0, 0 end
     local na, nb, idle = a, b, 0
     if kind < 2 then
       na = when - when % n1
@@ -159,6 +162,10 @@ end
 local function read(r, s)
   if r.kind == 5 then
     s.a = tonumber(redis.call('LINDEX', r.store, -1) or 0)
+    if s.a > latest then
+      redis.call('DEL', r.store)
+      s.a = 0
+    end
     local t = max(s.a, now)
     local first = redis.call('LINDEX', r.store, 0)
     while first and tonumber(first) + r.per <= t do
@@ -303,6 +310,7 @@ local function load(value)
     local r, s = rule(desc, i), {a = 0, b = 0}
     if value and 48 * i <= old_size then
       s.a, s.b = unpack_('<dd', value, old_size + 16 * i - 15)
+      if s.a > latest then s.a, s.b = 0, 0 end
       local old = rule(value, i)
       if old.text ~= r.text then
         s = convert(r, old, s)

@@ -156,6 +156,11 @@ void MirrorTable::MarkDirty(Entry& entry, Taken& taken) {
   entry.dirty = true;
 }
 
+// A clock that was set back further than kClockStep is believed.
+void MirrorTable::NotePassed(Entry& entry, int64_t micros) {
+  if (micros > entry.last || entry.last - micros > kClockStep) entry.last = micros;
+}
+
 void MirrorTable::Decide(const RedisTerms& terms, States& states, uint64_t cost, int64_t micros,
                          LimitTakes& takes) {
   const auto rules = terms.rules.rules();
@@ -214,11 +219,11 @@ MirrorTable::Taken MirrorTable::Take(const LimitRequest& request, const RedisTer
     if (request.cost == 0) return taken;
     if (!room) {
       taken.outcome = LimitOutcome::kAsk;
-      taken.urgent = taken.dirty = entry.unsynced > 0 && !entry.pushing;
+      taken.urgent = entry.unsynced > 0 && !entry.pushing;
       return taken;
     }
     entry.unsynced += static_cast<uint32_t>(request.cost);
-    entry.last = std::max(entry.last, micros);
+    NotePassed(entry, micros);
     MarkDirty(entry, taken);
     // Before others have to wait.
     if (uint64_t{entry.unsynced} * 2 > terms.max_unsynced && !entry.pushing) {
@@ -245,7 +250,7 @@ std::optional<MirrorTable::Taken> MirrorTable::Count(const LimitRequest& request
     Store(key, terms, states);
     const uint64_t unsynced = key.entry.unsynced + request.cost;
     key.entry.unsynced = static_cast<uint32_t>(std::min<uint64_t>(unsynced, UINT32_MAX));
-    key.entry.last = std::max(key.entry.last, micros);
+    NotePassed(key.entry, micros);
     Taken taken = {.outcome = LimitOutcome::kDecided, .place = *place};
     MarkDirty(key.entry, taken);
     return taken;
@@ -287,17 +292,22 @@ std::optional<MirrorTable::Push> MirrorTable::BeginPush(Place place, const Redis
   Entry& entry = key.entry;
   const Lock lock(entry.lock);
   // It was dirty, so nobody else has the place; unless another list had it too.
-  if (!Holds(place) || entry.pushing || !(entry.dirty || entry.urgent)) return std::nullopt;
-  Follow(key, terms);
+  if (!Holds(place) || !(entry.dirty || entry.urgent)) return std::nullopt;
   entry.dirty = entry.urgent = false;
+  // Who hears of the push sees what passed since, and lists it again.
+  if (entry.pushing) return std::nullopt;
+  Follow(key, terms);
   entry.pushing = true;
   key.more.pushed = entry.unsynced;
   return Push{key.more.digest, entry.unsynced, entry.last};
 }
 
 void MirrorTable::SetKnown(const Key& key, const RedisTerms& terms, States states, int64_t micros) {
+  // They passed before the answer came. Later is what a clock says that was ahead of Redis's.
+  const int64_t latest = micros > 0 ? micros + terms.timeout.count() : INT64_MAX;
   for (size_t i = 0; i < terms.rules.rules().size(); ++i) {
-    AddDebt(terms.rules.rules()[i], states[i], key.entry.unsynced, key.entry.last);
+    AddDebt(terms.rules.rules()[i], states[i], key.entry.unsynced,
+            std::min(key.entry.last, latest));
   }
   Store(key, terms, states);
   key.more.known = micros;

@@ -16,7 +16,7 @@
 // half used, are not given up for others: a key that finds no place is asked Redis about.
 //
 //   MirrorTable::Taken taken = mirror.Take(request, terms, micros, takes);
-//   if (taken.dirty) errands.Note(taken.place, taken.urgent);
+//   if (taken.dirty || taken.urgent) errands.Note(taken);
 //   // at the interval:
 //   if (auto push = mirror.BeginPush(place, terms)) ... mirror.FinishPush(place, ...);
 #pragma once
@@ -48,7 +48,8 @@ class MirrorTable {
     LimitOutcome outcome = LimitOutcome::kAsk;  // or kDecided
     // The caller has to see to it that the place is pushed: nobody else will.
     bool dirty = false;
-    bool urgent = false;  // in this turn; before Redis is asked, if it is
+    // In this turn; before Redis is asked, if it is. The place may be on a list already.
+    bool urgent = false;
     Place place;
   };
   struct Push {
@@ -149,6 +150,7 @@ class MirrorTable {
   static void Restart(const Key& key, const RedisTerms& terms);
   static void SetKnown(const Key& key, const RedisTerms& terms, States states, int64_t micros);
   static void MarkDirty(Entry& entry, Taken& taken);
+  static void NotePassed(Entry& entry, int64_t micros);
   static void Decide(const RedisTerms& terms, States& states, uint64_t cost, int64_t micros,
                      LimitTakes& takes);
   // Returns takes.allowed, and then has counted it.

@@ -63,12 +63,12 @@ void RedisErrands::Count(observe::CounterId RedisLimitMetrics::* id, uint64_t by
     upstreams_.counters().Add(ids->*id, by);
 }
 
-void RedisErrands::Note(MirrorTable::Place place, bool urgent) {
-  if (urgent && !halted_) {
-    batch_.push_back(place);
+void RedisErrands::Note(const MirrorTable::Taken& taken) {
+  if (taken.urgent && !halted_) {
+    batch_.push_back(taken.place);
     upstreams_.loop().FlushLater(urgent_);
-  } else {
-    dirty_.push_back(place);
+  } else if (taken.dirty) {
+    dirty_.push_back(taken.place);
   }
   ArmSync();
 }

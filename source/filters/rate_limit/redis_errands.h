@@ -8,7 +8,7 @@
 // not be given back are counted in the metrics.
 //
 //   RedisErrands& errands = RedisErrands::Of(upstreams, store);
-//   errands.Note(taken.place, taken.urgent);
+//   errands.Note(taken);
 #pragma once
 
 #include <array>
@@ -41,8 +41,8 @@ class RedisErrands final : public upstream::WorkerPart {
   RedisErrands(upstream::Upstreams& upstreams, std::shared_ptr<RedisStore> store);
   ~RedisErrands() override;
 
-  // The place of the mirror is dirty.
-  void Note(MirrorTable::Place place, bool urgent);
+  // The place of the mirror is dirty, or urgent.
+  void Note(const MirrorTable::Taken& taken);
   // What is urgent, and not only at the end of the turn.
   void PushNow() { DoMore(); }
   void GiveBack(const KeyDigest& digest, uint64_t cost, int64_t since_taken);

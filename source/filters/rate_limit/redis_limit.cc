@@ -78,7 +78,7 @@ LimitOutcome RedisLimit::Take(upstream::Upstreams& upstreams, const LimitRequest
       store_->mirror()->Take(request, terms, store_->RedisMicros(request.micros), takes);
   if (taken.dirty || taken.urgent) {
     RedisErrands& errands = RedisErrands::Of(upstreams, store_);
-    errands.Note(taken.place, taken.urgent);
+    errands.Note(taken);
     // What passed is told first.
     if (taken.outcome == LimitOutcome::kAsk) errands.PushNow();
   }
@@ -100,7 +100,7 @@ LimitOutcome RedisLimit::DecideAlone(const std::shared_ptr<RedisStore>& store,
       upstreams.counters().Add(ids->units_given_up, request.cost);
     }
   } else if (counted->dirty) {
-    RedisErrands::Of(upstreams, store).Note(counted->place, false);
+    RedisErrands::Of(upstreams, store).Note(*counted);
   }
   return outcome;
 }

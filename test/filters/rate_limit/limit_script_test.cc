@@ -321,6 +321,26 @@ TEST_F(LimitScriptTest, TakesFromAllLimitsOrFromNone) {
   }
 }
 
+// As the table here: after a failover Redis's clock may be another one.
+TEST_F(LimitScriptTest, AClockThatWasSetBackHoldsNobodyBack) {
+  constexpr int64_t kDay = 86'400'000'000;
+  for (const LimitSpec& spec : EveryKind()) {
+    if (spec.kind == LimitKind::kConcurrency) continue;
+    for (const bool alone : {true, false}) {
+      session_.Call({"FLUSHALL"});
+      const LimitRules rules = alone ? Rules({spec}) : Rules({spec, EveryKind().front()});
+      const auto use_up = [&](int64_t now) {
+        int taken = 0;
+        while (taken < 100'000 && Take(rules, 1, now).allowed) ++taken;
+        return taken;
+      };
+      const int whole = use_up(kStart + 400 * kDay);
+      EXPECT_GT(whole, 0);
+      EXPECT_EQ(use_up(kStart), whole) << spec.amount << " " << rules.rules()[0].Text();
+    }
+  }
+}
+
 TEST_F(LimitScriptTest, CountsDaysAndMonthsOverManyYears) {
   Random random(9);
   for (const CalendarPeriod period : {CalendarPeriod::kDay, CalendarPeriod::kWeek,

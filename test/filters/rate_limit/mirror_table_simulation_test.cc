@@ -74,5 +74,91 @@ TEST(SyncSimulationTest, SlowLimitsAndSmallOnes) {
   }
 }
 
+// Before they know Redis's clock, gateways count by their own.
+TEST(SyncSimulationTest, ClocksThatAreWrongByHoursDoNotLoosenTheBound) {
+  for (const LimitKind kind : {LimitKind::kTokenBucket, LimitKind::kFixedWindow}) {
+    for (const Traffic traffic : kTraffic) {
+      const LimitSpec limit = {.kind = kind, .amount = 1000, .per = seconds(1), .capacity = 1000};
+      const SyncResult result = SyncSimulation({.gateways = 10,
+                                                .limit = limit,
+                                                .interval = milliseconds(50),
+                                                .traffic = traffic,
+                                                .duration = seconds(5),
+                                                .clock_error = std::chrono::hours(2)})
+                                    .Run();
+      // Of windows the meter knows where they begin.
+      EXPECT_LE(result.over, result.bound) << static_cast<int>(kind) << static_cast<int>(traffic);
+    }
+  }
+}
+
+class MirrorTableTest : public testing::Test {
+ protected:
+  static RedisTerms Terms(uint64_t amount, uint64_t max_unsynced) {
+    const LimitSpec window = {
+        .kind = LimitKind::kFixedWindow, .amount = amount, .per = std::chrono::hours(1000)};
+    RedisLimitSpec spec;
+    spec.rules = *LimitRules::Make({&window, 1});
+    spec.sync_interval = milliseconds(10);
+    spec.max_unsynced = max_unsynced;
+    return {spec, 1};
+  }
+  MirrorTable::Taken Take() { return mirror_.Take(request_, terms_, ++now_, takes_); }
+
+  static constexpr int64_t kNow = 1'700'000'000'000'000;
+  const RedisTerms terms_ = Terms(100, 10);
+  const LimitRequest request_ = {.key = "k", .hash = 42, .cost = 1, .micros = 0};
+  MirrorTable mirror_{8};
+  LimitTakes takes_;
+  int64_t now_ = kNow;
+};
+
+// The interval is over before Redis has answered.
+TEST_F(MirrorTableTest, WhatPassesWhileAPushIsUnderWayIsToldNext) {
+  for (const bool answered : {true, false}) {
+    const MirrorTable::Taken first = Take();
+    ASSERT_TRUE(first.dirty);
+    const auto push = mirror_.BeginPush(first.place, terms_);
+    ASSERT_TRUE(push);
+    const MirrorTable::Taken second = Take();
+    ASSERT_TRUE(second.dirty);
+    EXPECT_FALSE(mirror_.BeginPush(second.place, terms_));
+    // So it has to be listed again, by whoever hears of the push.
+    if (answered) {
+      EXPECT_TRUE(mirror_.FinishPush(first.place, terms_, push->units, {}, now_));
+    } else {
+      EXPECT_TRUE(mirror_.FailPush(first.place));
+    }
+    const auto next = mirror_.BeginPush(first.place, terms_);
+    ASSERT_TRUE(next);
+    EXPECT_EQ(next->units, answered ? 1u : 2u);
+    EXPECT_FALSE(mirror_.FinishPush(first.place, terms_, next->units, {}, now_));
+  }
+}
+
+// Or a flood while Redis is away would fill the list.
+TEST_F(MirrorTableTest, AKeyThatHasToAskIsOnAListAlready) {
+  int listed = 0;
+  for (int i = 0; i < 1000; ++i) listed += Take().dirty ? 1 : 0;
+  EXPECT_EQ(mirror_.Unsynced(), 10u);
+  EXPECT_EQ(listed, 1);
+}
+
+TEST_F(MirrorTableTest, UnitsOfAClockThatWasAheadAreUnitsOfNow) {
+  now_ += std::chrono::microseconds(std::chrono::hours(3000)).count();
+  for (int i = 0; i < 4; ++i) ASSERT_EQ(Take().outcome, LimitOutcome::kDecided);
+  const auto push = mirror_.BeginPush(Take().place, terms_);
+  ASSERT_TRUE(push);
+  const MirrorTable::Taken meanwhile = Take();
+  now_ = kNow;
+  MirrorTable::States states{};
+  (void)terms_.rules.rules()[0].Take(states[0], 99, now_);
+  ASSERT_TRUE(meanwhile.dirty);
+  (void)mirror_.FinishPush(meanwhile.place, terms_, push->units, states, now_);
+  // With the one that passed meanwhile the window is full.
+  (void)Take();
+  EXPECT_FALSE(takes_.allowed);
+}
+
 }  // namespace
 }  // namespace gatehouse::filters

@@ -1,6 +1,6 @@
 // SyncSimulation: many gateways that count one limit by their mirrors, and tell and ask one Redis,
 // in virtual time. The gateways are the real RedisStore and MirrorTable, Redis is the rule itself,
-// the network takes a random time. Each gateway's clock is wrong by up to a second.
+// the network takes a random time, and each gateway's clock is wrong.
 //
 // The same seed gives the same run.
 //
@@ -46,6 +46,7 @@ struct SyncOptions {
   // Redis does not answer from here to there.
   Duration away_from{};
   Duration away_to{};
+  Duration clock_error = std::chrono::seconds(1);  // at most, ahead or behind
   uint64_t seed = 1;
 };
 
@@ -73,7 +74,8 @@ class SyncSimulation {
     for (uint32_t i = 0; i < options.gateways; ++i) {
       Gateway& gateway = gateways_.emplace_back();
       gateway.store = std::make_unique<RedisStore>(spec, RedisLimitMetrics{});
-      gateway.clock = static_cast<int64_t>(random_.Below(2'000'000)) - 1'000'000;
+      const int64_t wrong = options.clock_error.count();
+      gateway.clock = static_cast<int64_t>(random_.Below(2 * static_cast<uint64_t>(wrong))) - wrong;
     }
     result_.bound = options.gateways * gateways_[0].store->terms().max_unsynced;
   }
