@@ -1,6 +1,7 @@
 #include "source/http/header_map.h"
 
 #include <algorithm>
+#include <charconv>
 #include <limits>
 
 #include "source/http/chars.h"
@@ -157,6 +158,15 @@ bool HeaderMap::Set(std::string_view name, std::string_view value) {
   const Name id = FindName(name);
   if (id == Name::kUnknown && !IsName(name)) return false;
   return SetChecked(id, name, value);
+}
+
+void HeaderMap::SetNumber(Name name, uint64_t number) {
+  DCHECK(name != Name::kUnknown);
+  constexpr size_t kDigits = std::numeric_limits<uint64_t>::digits10 + 1;
+  char* const text = arena_->AllocateChars(kDigits);
+  const char* const end = std::to_chars(text, text + kDigits, number).ptr;
+  const std::string_view value = {text, static_cast<size_t>(end - text)};
+  if (!Replace(name, NameText(name), value)) Put(name, NameText(name), value);
 }
 
 bool HeaderMap::AppendChecked(Name id, std::string_view name, std::string_view value) {

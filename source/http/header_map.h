@@ -129,6 +129,8 @@ class HeaderMap {
   // Makes this the only field of that name. It takes the place of the first one.
   bool Set(Name name, std::string_view value);
   bool Set(std::string_view name, std::string_view value);
+  // The same with a number in decimal digits, which need no check.
+  void SetNumber(Name name, uint64_t number);
   // Adds ", value" to the last field of that name, or adds the field. Not for Set-Cookie.
   bool Append(Name name, std::string_view value);
   bool Append(std::string_view name, std::string_view value);

@@ -122,12 +122,6 @@ std::string_view ProblemBody(const LocalReply& reply, std::string_view trace_id,
   return out.view();
 }
 
-void SetNumber(http::HeaderMap& headers, Name name, uint64_t number) {
-  char text[kNumberSize];
-  const char* end = std::to_chars(text, text + kNumberSize, number).ptr;
-  headers.Set(name, {text, static_cast<size_t>(end - text)});
-}
-
 // Trailers-only: the status is in the head, and nothing follows.
 void WriteGrpcReply(const LocalReply& reply, http::ResponseHead& response) {
   http::HeaderMap& headers = response.headers;
@@ -140,7 +134,7 @@ void WriteGrpcReply(const LocalReply& reply, http::ResponseHead& response) {
 }  // namespace
 
 void WriteGrpcStatus(const LocalReply& reply, http::HeaderMap& headers) {
-  SetNumber(headers, Name::kGrpcStatus, static_cast<uint64_t>(reply.grpc_status));
+  headers.SetNumber(Name::kGrpcStatus, static_cast<uint64_t>(reply.grpc_status));
   headers.Set(
       Name::kGrpcMessage,
       http::EncodeGrpcMessage(reply.detail.empty() ? reply.title : reply.detail, headers.arena()));
@@ -300,7 +294,7 @@ std::string_view WriteLocalReply(const LocalReply& reply, const LocalReplyReques
   response.status = reply.status;
   response.last = reply.close;
   http::HeaderMap& headers = response.headers;
-  if (reply.retry_after > 0) SetNumber(headers, Name::kRetryAfter, reply.retry_after);
+  if (reply.retry_after > 0) headers.SetNumber(Name::kRetryAfter, reply.retry_after);
   if (!request.allow.empty()) headers.Set(Name::kAllow, request.allow);
   if (reply.status >= 400) headers.SetLiteral(Name::kCacheControl, "no-store");
   if (request.head != nullptr && reply.status >= 400 && IsGrpcRequest(*request.head)) {

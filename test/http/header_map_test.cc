@@ -61,6 +61,15 @@ TEST_F(HeaderMapTest, CopiesWhatItIsGiven) {
   EXPECT_EQ(TextOf(headers_), "X-Name=value;via=value;");
 }
 
+TEST_F(HeaderMapTest, SetNumberReplacesAllInTheFirstPlace) {
+  headers_.Add(Name::kRetryAfter, "1");
+  headers_.Add("A", "2");
+  headers_.Add("Retry-After", "3");
+  headers_.SetNumber(Name::kRetryAfter, UINT64_MAX);
+  headers_.SetNumber(Name::kXRatelimitRemaining, 0);
+  EXPECT_EQ(TextOf(headers_), "retry-after=18446744073709551615;A=2;x-ratelimit-remaining=0;");
+}
+
 TEST_F(HeaderMapTest, SetReplacesAllInTheFirstPlace) {
   headers_.Add("A", "1");
   headers_.Add("Cookie", "x");

@@ -50,12 +50,6 @@ uint64_t ResetSeconds(const AppliedLimit& applied, size_t index, FilterContext& 
   return Seconds(ResetAt(applied, index) - Duration(context.loop().WallMicros()));
 }
 
-void SetNumber(HeaderMap& headers, Name name, uint64_t number) {
-  char text[kNumberSize];
-  const char* end = std::to_chars(text, text + kNumberSize, number).ptr;
-  headers.Set(name, {text, static_cast<size_t>(end - text)});
-}
-
 std::optional<uint64_t> GetNumber(const HeaderMap& headers, Name name) {
   const auto text = headers.Get(name);
   if (!text) return std::nullopt;
@@ -107,16 +101,16 @@ void WriteLegacy(std::span<const AppliedLimit> all, bool refused, FilterContext&
   // The origin server may have a limit of its own: what it says is not made looser.
   const auto origins = GetNumber(response, Name::kXRatelimitRemaining);
   if (origins && *origins < tightest.take().remaining) return;
-  SetNumber(response, Name::kXRatelimitLimit, tightest.take().limit);
-  SetNumber(response, Name::kXRatelimitRemaining, tightest.take().remaining);
+  response.SetNumber(Name::kXRatelimitLimit, tightest.take().limit);
+  response.SetNumber(Name::kXRatelimitRemaining, tightest.take().remaining);
   if (IsTimeless(*tightest.applied, tightest.index)) {
     response.Remove(Name::kXRatelimitReset);
     return;
   }
   const AppliedLimit& applied = *tightest.applied;
-  SetNumber(response, Name::kXRatelimitReset,
-            applied.policy->reset_is_delta ? ResetSeconds(applied, tightest.index, context)
-                                           : Seconds(ResetAt(applied, tightest.index)));
+  response.SetNumber(Name::kXRatelimitReset, applied.policy->reset_is_delta
+                                                 ? ResetSeconds(applied, tightest.index, context)
+                                                 : Seconds(ResetAt(applied, tightest.index)));
 }
 
 char* Put(char* to, std::string_view text) { return std::ranges::copy(text, to).out; }
@@ -162,7 +156,7 @@ void WriteRefusedHeaders(const AppliedLimit& applied, FilterContext& context) {
     uint64_t seconds = std::max<uint64_t>(Seconds(wait), 1);
     const uint64_t jitter = applied.policy->retry_jitter;
     if (jitter > 0) seconds += ThreadRandom().Below(jitter + 1);
-    SetNumber(context.response(), Name::kRetryAfter, seconds);
+    context.response().SetNumber(Name::kRetryAfter, seconds);
   }
   WriteLegacy({&applied, 1}, /*refused=*/true, context);
   WriteDraft({&applied, 1}, /*refused=*/true, context);
