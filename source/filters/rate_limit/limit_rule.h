@@ -45,7 +45,8 @@
 //     a := t, b := max(0, debt - refund)
 //   In any time at most capacity + rate * (time + tick - 1 microsecond) pass.
 //
-// kLeakyQueue: the same numbers, state, debt and giving back; the debt is the backlog. With
+// kLeakyQueue: the same numbers, state, debt and giving back (`taken`: when its turn was to come,
+//   since nothing comes back on its account before that); the debt is the backlog. With
 //   wait = debt = 0 ? 0 : max(0, t + ceil(debt / drain) * tick - now)      (debt before the take)
 //   numbers: also max_wait = max_delay, at most an hour
 //   allowed if debt + cost * unit <= full and wait <= max_wait; then delay = wait, a := t,

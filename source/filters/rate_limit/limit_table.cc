@@ -237,22 +237,22 @@ void LimitTable::TakeAll(const Generation& rules, Place place, uint64_t cost, in
 }
 
 void LimitTable::GiveBackAll(const Generation& rules, Place place, uint64_t cost,
-                             std::optional<int64_t> taken, int64_t micros) {
+                             std::optional<Taken> taken, int64_t micros) {
   const std::span<const LimitRule> limits = rules.rules();
   States states = LoadStates(rules, place, place.set->words[place.way].Load().state());
   for (size_t i = 0; i < limits.size(); ++i) {
     if (!taken && limits[i].kind() != LimitKind::kConcurrency) continue;
     if (!IsLog(limits[i])) {
-      limits[i].GiveBack(states[i], cost, taken.value_or(micros), micros);
+      limits[i].GiveBack(states[i], cost, taken ? taken->From(limits[i]) : micros, micros);
     } else if (LogOf(states[i]) != nullptr) {
-      LogOf(states[i])->GiveBack(limits[i], cost, *taken, micros);
+      LogOf(states[i])->GiveBack(limits[i], cost, taken->micros, micros);
     }
   }
   StoreStates(rules, place, states);
 }
 
 // `taken`: nullopt: what limits of kConcurrency hold, and no other.
-bool LimitTable::GiveBackAt(Place place, uint64_t tag, uint64_t cost, std::optional<int64_t> taken,
+bool LimitTable::GiveBackAt(Place place, uint64_t tag, uint64_t cost, std::optional<Taken> taken,
                             int64_t micros) {
   const Generation& rules = Current();
   if (!rules.lock_free) {
@@ -262,7 +262,7 @@ bool LimitTable::GiveBackAt(Place place, uint64_t tag, uint64_t cost, std::optio
   }
   if (!taken && !rules.counts_running) return true;
   if (ChangeFree(rules, place, tag, micros, [&](const LimitRule& rule, LimitState& state) {
-        rule.GiveBack(state, cost, taken.value_or(micros), micros);
+        rule.GiveBack(state, cost, taken ? taken->From(rule) : micros, micros);
       })) {
     return true;
   }
@@ -271,11 +271,12 @@ bool LimitTable::GiveBackAt(Place place, uint64_t tag, uint64_t cost, std::optio
   return false;
 }
 
-void LimitTable::GiveBack(uint64_t key_hash, uint64_t cost, int64_t taken, int64_t micros) {
+void LimitTable::GiveBack(uint64_t key_hash, uint64_t cost, int64_t taken, int64_t micros,
+                          Duration delay) {
   Set& set = SetOf(key_hash);
   const uint64_t tag = TagOf(key_hash);
   for (size_t way; (way = FindWay(set.tags, tag)) < kLimitWays;) {
-    if (GiveBackAt({&set, way}, tag, cost, taken, micros)) return;
+    if (GiveBackAt({&set, way}, tag, cost, Taken{taken, delay}, micros)) return;
   }
   // It took from the shared place, or has been forgotten: nobody knows which. Only what is under
   // way is known to be in the shared one.

@@ -89,8 +89,10 @@ class LimitTable {
   void Prefetch(uint64_t key_hash) const;
   // All or nothing. Returns takes.allowed. `key_hash`: 64 bits, by a secret seed.
   bool Take(uint64_t key_hash, uint64_t cost, int64_t micros, LimitTakes& takes);
-  // What Take() took at `taken`: a later policy rejected the request.
-  void GiveBack(uint64_t key_hash, uint64_t cost, int64_t taken, int64_t micros);
+  // What Take() took at `taken`: a later policy rejected the request, or it left before its turn,
+  // which was to come after `delay`.
+  void GiveBack(uint64_t key_hash, uint64_t cost, int64_t taken, int64_t micros,
+                Duration delay = {});
   // A request is over whose takes had `holds`: gives back what limits of kConcurrency hold.
   void Release(uint64_t key_hash, uint64_t cost, int64_t micros);
   // What a request of cost 0 would see; nullopt: the key is not known, so nothing is used.
@@ -116,6 +118,15 @@ class LimitTable {
     size_t way;
   };
   using States = std::array<LimitState, LimitRules::kMax>;
+  struct Taken {
+    int64_t micros;
+    Duration delay;
+
+    // In a queue, until its turn nothing of what comes back is on account of the request.
+    [[nodiscard]] int64_t From(const LimitRule& rule) const {
+      return rule.kind() == LimitKind::kLeakyQueue ? micros + delay.count() : micros;
+    }
+  };
 
   static constexpr size_t kGenerations = 256;
 
@@ -134,7 +145,7 @@ class LimitTable {
   [[nodiscard]] bool TakeAt(Place place, uint64_t tag, uint64_t cost, int64_t micros,
                             LimitTakes& takes);
   [[nodiscard]] bool GiveBackAt(Place place, uint64_t tag, uint64_t cost,
-                                std::optional<int64_t> taken, int64_t micros);
+                                std::optional<Taken> taken, int64_t micros);
 
   [[nodiscard]] bool TakeFree(const Generation& rules, Place place, uint64_t tag, uint64_t cost,
                               int64_t micros, LimitTakes& takes);
@@ -142,8 +153,8 @@ class LimitTable {
   // Under the place's lock.
   void TakeAll(const Generation& rules, Place place, uint64_t cost, int64_t micros,
                LimitTakes& takes);
-  void GiveBackAll(const Generation& rules, Place place, uint64_t cost,
-                   std::optional<int64_t> taken, int64_t micros);
+  void GiveBackAll(const Generation& rules, Place place, uint64_t cost, std::optional<Taken> taken,
+                   int64_t micros);
   // `word`: the place's, which a lock-free change may be changing.
   [[nodiscard]] States LoadStates(const Generation& rules, Place place,
                                   const LimitState& word) const;

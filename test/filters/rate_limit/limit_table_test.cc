@@ -202,6 +202,29 @@ TEST(LimitTableTest, WhatWasTakenCanBeGivenBack) {
   }
 }
 
+TEST(LimitTableTest, WhoLeavesAQueueBeforeItsTurnGivesAllOfItBack) {
+  const LimitSpec queue = {
+      .kind = LimitKind::kLeakyQueue, .amount = 10, .per = 1s, .capacity = 100, .max_delay = 10s};
+  for (const bool alone : {true, false}) {
+    std::vector<LimitSpec> specs = {queue};
+    if (!alone) specs.push_back(Of(LimitKind::kFixedWindow, 1000, 1h));
+    LimitTable table(Rules(specs), 10);
+    LimitTakes takes;
+    EXPECT_EQ(TakeMany(table, 1, 50, At(0s)), 50);
+    EXPECT_TRUE(table.Take(1, 1, At(0s), takes));
+    EXPECT_EQ(takes.delay(), 5s);
+    table.GiveBack(1, 1, At(0s), At(4900ms), takes.delay());
+    EXPECT_TRUE(table.Take(1, 1, At(4900ms), takes));
+    EXPECT_EQ(takes.delay(), 100ms);
+    // What came back since its turn is not given back once more.
+    LimitTakes next;
+    EXPECT_TRUE(table.Take(1, 1, At(4900ms), next));
+    table.GiveBack(1, 1, At(4900ms), At(5050ms), takes.delay());
+    EXPECT_TRUE(table.Take(1, 1, At(5050ms), next));
+    EXPECT_EQ(next.delay(), 100ms);
+  }
+}
+
 TEST(LimitTableTest, AKeyThatIsNotKnownHasUsedNothing) {
   LimitTable table(Rules({Bucket(1, 1h, 2)}), 10);
   EXPECT_FALSE(table.Peek(1, At(0s)).has_value());
