@@ -14,6 +14,8 @@ namespace gatehouse::filters {
 namespace {
 
 constexpr Duration kUpkeep = std::chrono::seconds(2);
+// A policy that has gone is told of for so long to a Redis that is away.
+constexpr Duration kLastWords = std::chrono::minutes(1);
 constexpr Duration kLeastPause = std::chrono::milliseconds(100);  // while Redis is away
 constexpr size_t kSpareLists = 64;
 
@@ -89,11 +91,15 @@ void RedisErrands::OnSync() {
 
 void RedisErrands::Drain() { OnSync(); }
 
-// When the policy has gone, so do the errands, once all is told.
+// When the policy has gone, so do the errands, once all is told, or cannot be: Redis may be gone as
+// well, and with it whoever would want to know.
 void RedisErrands::OnUpkeep() {
   if (store_->retired()) {
     OnSync();
-    if (running_ == 0 && waiting_.empty() && dirty_.empty() && batch_.empty() && keys_.empty()) {
+    const TimePoint now = upstreams_.loop().Now();
+    if (!retired_at_) retired_at_ = now;
+    const bool told = running_ == 0 && waiting_.empty() && dirty_.empty() && batch_.empty();
+    if (keys_.empty() && (told || now - *retired_at_ >= kLastWords)) {
       upstreams_.parts().Remove(store_->part_id());
       return;
     }
@@ -131,7 +137,10 @@ void RedisErrands::Hold(uint64_t key_hash, const KeyDigest& digest, uint64_t pla
     }
   }
   key.held.push_back({place, cost});
-  if (!lease_timer_.armed()) upstreams_.loop().Arm(lease_timer_, store_->terms().lease / 3);
+  // Before this lease ends, which may be shorter than those before a change.
+  net::Loop& loop = upstreams_.loop();
+  const TimePoint renewal = loop.Now() + store_->terms().lease / 3;
+  if (!lease_timer_.armed() || lease_timer_.deadline() > renewal) loop.Arm(lease_timer_, renewal);
 }
 
 bool RedisErrands::Release(uint64_t key_hash, uint64_t cost) {

@@ -3,9 +3,9 @@
 // under way still need their places. Pipelined, a bounded number at a time.
 //
 // Owner: the worker's Upstreams (WorkerParts), made when first needed. Thread: its loop. It goes
-// when the policy has gone and all is told. Units that Redis could not be told of are kept in the
-// mirror and told once more; a place that is not given back ends with its lease; units that could
-// not be given back are counted in the metrics.
+// when the policy has gone and all is told, or after a minute if Redis is away. Units that Redis
+// could not be told of are kept in the mirror and told once more; a place that is not given back
+// ends with its lease; units that could not be given back are counted in the metrics.
 //
 //   RedisErrands& errands = RedisErrands::Of(upstreams, store);
 //   errands.Note(taken);
@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -119,6 +120,7 @@ class RedisErrands final : public upstream::WorkerPart {
   bool halted_ = false;  // Redis does not answer: one push at a time finds out when it does
   absl::flat_hash_map<uint64_t, Key> keys_;  // that have places
   std::vector<std::vector<Held>> spare_;
+  std::optional<TimePoint> retired_at_;  // seen
   Timer sync_timer_;
   Timer lease_timer_;
   Timer upkeep_timer_;

@@ -91,6 +91,22 @@ TEST_F(RedisLimitTest, GivesBack) {
   EXPECT_EQ(Ask(gateway, "k"), Outcome::kAllowed);
 }
 
+TEST_F(RedisLimitTest, AShorterLeaseIsRenewedInTime) {
+  RedisLimitSpec spec = Spec({Running(2)});
+  spec.lease = hours(1);
+  TestGateway gateway = Gateway(spec);
+  Pending before;
+  gateway.Begin(before, "k");
+  ASSERT_TRUE(Until([&] { return before.outcome.has_value(); }));
+  spec.lease = seconds(1);
+  gateway.limit().Change(spec, loop_.WallMicros());
+  Pending after;
+  gateway.Begin(after, "k");
+  ASSERT_TRUE(Until([&] { return after.outcome.has_value(); }));
+  EXPECT_EQ(after.outcome, Outcome::kAllowed);
+  EXPECT_TRUE(Until([&] { return Total(MetricsOf().places_renewed) > 0; }));
+}
+
 TEST_F(RedisLimitTest, PlacesAreHeldReleasedAndRenewed) {
   RedisLimitSpec spec = Spec({Running(2)});
   spec.lease = seconds(1);
@@ -333,6 +349,38 @@ TEST_F(RedisLimitTest, SaysWhatItIs) {
   RedisLimitSpec spec = Spec({Bucket(100, 1, hours(1))});
   spec.sync_interval = milliseconds(200);
   EXPECT_EQ(Limit(spec)->Text(), "redis \"store\", synced every 200ms, at most 5 unsynced");
+}
+
+// A Redis that was left for another one, because it is dead.
+class RedisLimitWithoutRedisTest : public upstream::RedisFixture<ManualClock> {};
+
+TEST_F(RedisLimitWithoutRedisTest, APolicyThatHasGoneIsNotToldOfForEver) {
+  Use({1});
+  const std::weak_ptr<const upstream::RedisTarget> target = target_;
+  RedisLimitSpec spec;
+  spec.policy = "p";
+  spec.rules = RulesOf({Window(100, hours(1000))});
+  spec.max_keys = 10;
+  spec.target = std::move(target_);
+  spec.sync_interval = milliseconds(20);
+  {
+    const auto limit = std::make_shared<RedisLimit>(std::move(spec), registry_);
+    TestGateway gateway(*upstreams_, limit);
+    Pending pending;
+    gateway.Begin(pending, "k");
+    EXPECT_EQ(pending.outcome, Outcome::kAllowed);
+  }
+  const auto pass = [&](Duration time) {
+    for (Duration passed{}; passed < time; passed += milliseconds(100)) {
+      clock_.Advance(milliseconds(100));
+      Turn();
+    }
+  };
+  pass(seconds(30));
+  EXPECT_FALSE(target.expired());
+  // The client goes when it is idle.
+  pass(seconds(120));
+  EXPECT_TRUE(target.expired());
 }
 
 }  // namespace
