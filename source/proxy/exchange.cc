@@ -108,11 +108,14 @@ Exchange::Outcome Exchange::Step() {
   return Outcome::kWait;
 }
 
+// What a filter waits for, such as a turn, takes of the time that the request has.
 Exchange::Outcome Exchange::RequestFilters() {
   switch (run_.RequestHeaders()) {
     case FilterRun::Progress::kDone:
       return Next(Phase::kGather);
     case FilterRun::Progress::kWait:
+      if (head_only_request_ || up_.ended) StartDeadline();
+      WatchDeadlines();
       return Outcome::kWait;
     case FilterRun::Progress::kReply:
       return ReplyFromFilter();

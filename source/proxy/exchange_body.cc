@@ -198,7 +198,8 @@ void Exchange::RequestIsOut() {
   StartDeadline();
 }
 
-// From the end of the request on, be it with an origin already or waiting for a connection.
+// From the end of the request on, be it with an origin already, waiting for a connection or in a
+// filter.
 void Exchange::StartDeadline() {
   if (tunnel_ || deadline_ != kNever || route_->timeout == kNoTimeout) return;
   deadline_ = loop_.Now() + route_->timeout;

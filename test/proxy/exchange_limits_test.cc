@@ -383,5 +383,76 @@ TEST_F(RateLimitChangeTest, WhatIsBuiltAndNeverServedChangesNothing) {
   EXPECT_EQ(Passed(9), 0);
 }
 
+// --- Requests that wait for their turn ---
+
+class RateLimitQueueTest : public testing::Test {
+ protected:
+  static constexpr std::string_view kHello = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
+
+  // One that passes at once, and one that waits for ten seconds.
+  std::shared_ptr<PipeEnd> Wait(std::string_view second = kHello) {
+    EXPECT_TRUE(bench_.Response(*Ask(kHello), "end\n").starts_with("HTTP/1.1 200 "));
+    std::shared_ptr<PipeEnd> client = Ask(second);
+    EXPECT_EQ(client->written(), "");
+    return client;
+  }
+  std::shared_ptr<PipeEnd> Ask(std::string_view request) {
+    std::shared_ptr<PipeEnd> client = bench_.Connect();
+    client->Push(request);
+    bench_.Settle();
+    return client;
+  }
+  // Its turn is the next: it waits no longer than the one before it would have.
+  void ExpectATurnOf(Duration after) {
+    std::shared_ptr<PipeEnd> client = Ask("GET /patient HTTP/1.1\r\nHost: a\r\n\r\n");
+    bench_.Advance(after - milliseconds(10));
+    bench_.Settle();
+    EXPECT_EQ(client->written(), "");
+    bench_.Advance(milliseconds(20));
+    EXPECT_TRUE(bench_.Response(*client, "end\n").starts_with("HTTP/1.1 200 "));
+  }
+
+  ExchangeBench bench_{R"(
+listeners: [ { name: edge, address: "127.0.0.1:0", route_tables: [all] } ]
+route_tables:
+- name: all
+  domains: ["*"]
+  filters: [ { rate_limit: [limit] } ]
+  routes:
+  - { name: hello, match: { path: /hello }, respond: { body: "end\n" }, timeout: 4s }
+  - { name: patient, match: { path: /patient }, respond: { body: "end\n" }, timeout: 0s }
+rate_limits: [ { name: limit, leaky_bucket: { rate: 6/m, capacity: 2, max_delay: 1m } } ]
+)"};
+};
+
+TEST_F(RateLimitQueueTest, NobodyWaitsForLongerThanTheRoutesTimeout) {
+  std::shared_ptr<PipeEnd> client = Wait();
+  bench_.Advance(milliseconds(3900));
+  bench_.Settle();
+  EXPECT_EQ(client->written(), "");
+  bench_.Advance(milliseconds(200));
+  EXPECT_TRUE(bench_.Response(*client, "}\n").starts_with("HTTP/1.1 504 "));
+  ExpectATurnOf(milliseconds(5900));
+}
+
+TEST_F(RateLimitQueueTest, WhoGoesAwayGivesItsTurnToTheNext) {
+  std::shared_ptr<PipeEnd> client = Wait();
+  bench_.Advance(seconds(2));
+  client->Break();
+  bench_.Settle();
+  ExpectATurnOf(seconds(8));
+}
+
+TEST_F(RateLimitQueueTest, ATurnComesAlsoForARequestWithABody) {
+  std::shared_ptr<PipeEnd> client =
+      Wait("POST /patient HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234");
+  bench_.Advance(seconds(5));
+  client->Push("56789");
+  bench_.Settle();
+  EXPECT_EQ(client->written(), "");
+  bench_.Advance(milliseconds(5010));
+  EXPECT_TRUE(bench_.Response(*client, "end\n").starts_with("HTTP/1.1 200 "));
+}
+
 }  // namespace
 }  // namespace gatehouse::proxy

@@ -223,13 +223,16 @@ void RateLimit::Call::GiveBackAll(FilterContext& context) {
   for (AppliedLimit& applied : std::span(applied_, count_)) {
     if (applied.state != State::kTaken || applied.policy->dry_run) continue;
     applied.state = State::kOver;
-    const LimitRequest& request = applied.request;
+    LimitRequest request = applied.request;
     LimitBudget* const budget = applied.terms->budget.get();
     if (budget == nullptr) continue;  // a service's
-    if (budget->redis() != nullptr) {
-      budget->redis()->GiveBack(context.upstreams(), request);
+    const Duration delay = applied.takes.delay();
+    if (budget->redis() == nullptr) {
+      budget->table().GiveBack(request.hash, request.cost, request.micros, micros, delay);
     } else {
-      budget->table().GiveBack(request.hash, request.cost, request.micros, micros);
+      // What comes back to a queue until a request's turn is on account of those before it.
+      if (applied.takes.count == 1) request.micros += delay.count();
+      budget->redis()->GiveBack(context.upstreams(), request);
     }
   }
 }
