@@ -323,7 +323,10 @@ void RedisClient::OnLookUpSlow() {
 }
 
 void RedisClient::NoteLookUpLost(std::string_view why) {
-  if (!lookup_name_.empty()) return;
+  if (!lookup_name_.empty()) {
+    target_->news().StillLost(lookup_name_, why, loop_.Now());
+    return;
+  }
   switch (target_->spec().topology) {
     case RedisTopology::kSingle:
       lookup_name_ = "the server";

@@ -254,6 +254,8 @@ void RedisServer::OnReplied(RedisConnection& connection, RedisCall& call, const 
       if (client_.RouteAgain(call)) return;
     } else if (RefusesWork(reply)) {
       Condemn(reply.text.substr(0, kMaxWords));
+    } else {
+      client_.target_->news().Wrong(text_, reply.text.substr(0, kMaxWords), client_.loop_.Now());
     }
     call.server_ = nullptr;
     client_.Finish(call, {RedisFailure::kError, reply});
@@ -315,6 +317,8 @@ void RedisServer::Open(std::string_view why) {
     lost_ = true;
     client_.counters_.Gauge(client_.metrics_.open_circuits, +1);
     client_.target_->news().Lost(text_, why, client_.loop_.Now());
+  } else {
+    client_.target_->news().StillLost(text_, why, client_.loop_.Now());
   }
   if (!left_) client_.loop_.Arm(timer_, circuit_.NextDelay(ThreadRandom()));
   FailWaiting(RedisFailure::kUnreachable);

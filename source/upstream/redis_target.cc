@@ -43,32 +43,66 @@ absl::Status Check(const RedisSpec& spec) {
     return InvalidArgument(fmt::format(
         "cluster: '{}' sends a PROXY header, which Redis does not take", spec.cluster->name()));
   }
+  if (spec.cluster->options().protocol == Protocol::kHttp2) {
+    return InvalidArgument(fmt::format(
+        "cluster: '{}' speaks http2, which Redis does not: leave protocol out, or name the cluster "
+        "of the Redis servers",
+        spec.cluster->name()));
+  }
   return absl::OkStatus();
 }
 
 }  // namespace
 
+void RedisNews::Say(Loss& loss, const std::string& server, std::string_view why, TimePoint now) {
+  loss.said = true;
+  loss.said_at = now;
+  Post(fmt::format("redis of cluster '{}': {} cannot be used: {}", name_, server, why));
+}
+
 void RedisNews::Lost(const std::string& server, std::string_view why, TimePoint now) {
   const std::lock_guard lock(mutex_);
-  Loss& loss = losses_[server];
+  std::erase_if(losses_, [&](const auto& loss) {
+    return loss.second.workers == 0 && now - loss.second.said_at >= kRelapse;
+  });
+  const auto [found, is_new] = losses_.try_emplace(server);
+  Loss& loss = found->second;
   if (++loss.workers > 1) return;
   loss.since = now;
-  Post(fmt::format("redis of cluster '{}': {} cannot be used: {}", name_, server, why));
+  if (is_new) Say(loss, server, why, now);
+}
+
+void RedisNews::StillLost(const std::string& server, std::string_view why, TimePoint now) {
+  const std::lock_guard lock(mutex_);
+  const auto found = losses_.find(server);
+  if (found == losses_.end() || found->second.workers == 0 || found->second.said) return;
+  if (now - found->second.since >= kAway) Say(found->second, server, why, now);
 }
 
 void RedisNews::Back(const std::string& server, TimePoint now) {
   const std::lock_guard lock(mutex_);
   const auto found = losses_.find(server);
-  if (found == losses_.end() || --found->second.workers > 0) return;
-  const double away = std::chrono::duration<double>(now - found->second.since).count();
-  losses_.erase(found);
+  if (found == losses_.end()) return;
+  Loss& loss = found->second;
+  if (loss.workers == 0 || --loss.workers > 0 || !std::exchange(loss.said, false)) return;
+  const double away = std::chrono::duration<double>(now - loss.since).count();
   Post(fmt::format("redis of cluster '{}': {} is back after {:.1f} s", name_, server, away));
 }
 
 void RedisNews::Forget(const std::string& server) {
   const std::lock_guard lock(mutex_);
   const auto found = losses_.find(server);
-  if (found != losses_.end() && --found->second.workers == 0) losses_.erase(found);
+  if (found == losses_.end()) return;
+  if (found->second.workers > 0) --found->second.workers;
+  if (found->second.workers == 0) losses_.erase(found);
+}
+
+void RedisNews::Wrong(std::string_view server, std::string_view what, TimePoint now) {
+  const std::lock_guard lock(mutex_);
+  if (wrong_at_ && now - *wrong_at_ < kWrongs) return;
+  wrong_at_ = now;
+  Post(fmt::format("redis of cluster '{}'{}{} answered a call with {} (said once a minute)", name_,
+                   server.empty() ? "" : ": ", server, what));
 }
 
 void RedisNews::Master(const std::string& server) {

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -32,17 +33,29 @@
 
 namespace gatehouse::upstream {
 
-// Tells the operator, once for all workers, when a server is lost and when it is back. Thread-safe;
-// asked only when something changes.
+// Tells the operator, once for all workers, when a server is lost and when it is back. Who comes
+// and goes, as a server without memory that can still read, is told of now and then. Thread-safe;
+// asked only when something changes or is wrong.
 class RedisNews {
  public:
+  // A server that is lost again within so long of what was said of it last is not worth a line,
+  static constexpr Duration kRelapse = std::chrono::seconds(10);
+  // unless it stays away for so long.
+  static constexpr Duration kAway = std::chrono::seconds(1);
+  // Between lines on single answers.
+  static constexpr Duration kWrongs = std::chrono::minutes(1);
+
   explicit RedisNews(std::string name) : name_(std::move(name)) {}
 
   // One more worker finds that `server` cannot be used.
   void Lost(const std::string& server, std::string_view why, TimePoint now);
+  // One of these has tried again, in vain.
+  void StillLost(const std::string& server, std::string_view why, TimePoint now);
   // One of these can use it again, or has no use for it any more.
   void Back(const std::string& server, TimePoint now);
   void Forget(const std::string& server);
+  // It answered a call with what is of no use: one key may be broken, others may be fine.
+  void Wrong(std::string_view server, std::string_view what, TimePoint now);
   // The sentinels name this one.
   void Master(const std::string& server);
 
@@ -50,11 +63,17 @@ class RedisNews {
   struct Loss {
     uint32_t workers = 0;
     TimePoint since;
+    bool said = false;
+    TimePoint said_at;  // that it is lost, this time or the last
   };
+
+  void Say(Loss& loss, const std::string& server, std::string_view why, TimePoint now);
 
   const std::string name_;
   std::mutex mutex_;
+  // Those that are lost, and those that were not long ago.
   std::map<std::string, Loss> losses_;
+  std::optional<TimePoint> wrong_at_;
   std::string master_;
 };
 

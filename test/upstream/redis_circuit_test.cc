@@ -363,6 +363,8 @@ TEST(RedisTargetTest, SpecsThatMakeNoSense) {
   const auto cluster = *Cluster::Make(plain, nullptr, slots, registry);
   plain.options.proxy_header = ProxyHeader::kV1;
   const auto proxied = *Cluster::Make(plain, nullptr, slots, registry);
+  plain.options = {.protocol = Protocol::kHttp2};
+  const auto http2 = *Cluster::Make(plain, nullptr, slots, registry);
   const auto error_of = [&](RedisSpec spec) {
     if (spec.cluster == nullptr) spec.cluster = cluster.get();
     const auto target = RedisTarget::Make(spec, registry);
@@ -370,6 +372,7 @@ TEST(RedisTargetTest, SpecsThatMakeNoSense) {
   };
   EXPECT_EQ(error_of({}), "");
   EXPECT_THAT(error_of({.cluster = proxied.get()}), HasSubstr("PROXY header"));
+  EXPECT_THAT(error_of({.cluster = http2.get()}), HasSubstr("cluster: 'store' speaks http2"));
   EXPECT_THAT(error_of({.username = "me"}), HasSubstr("username"));
   EXPECT_THAT(error_of({.connections = 0}), HasSubstr("connections"));
   EXPECT_THAT(error_of({.topology = RedisTopology::kSentinel}), HasSubstr("sentinel_master"));

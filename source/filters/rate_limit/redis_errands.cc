@@ -277,6 +277,7 @@ void RedisErrands::OnPushed(const Errand& errand, const upstream::RedisResult& r
   }
   bool dirty;
   const auto reply = result.ok() ? ReadReply(result.reply, terms.rules) : std::nullopt;
+  if (result.ok() && !reply) store_->NoteWrong(upstreams_.loop().Now());
   if (reply) {
     store_->NoteClock(reply->micros, upstreams_.loop().WallMicros());
     dirty = store_->mirror()->FinishPush(task.mirrored, terms, task.units, reply->states,

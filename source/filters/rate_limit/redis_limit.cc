@@ -210,6 +210,7 @@ void RedisCheck::OnReply(const upstream::RedisResult& result) {
   }
   const auto reply = result.ok() ? ReadReply(result.reply, terms_.rules) : std::nullopt;
   if (!reply) {
+    if (result.ok()) store_.NoteWrong(upstreams_.loop().Now());
     // It may have been done, if it was sent.
     if (result.failure == RedisFailure::kUnreachable || result.failure == RedisFailure::kRefused) {
       place_ = 0;

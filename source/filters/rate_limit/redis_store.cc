@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "source/base/crypto.h"
+#include "source/upstream/redis_target.h"
 
 namespace gatehouse::filters {
 
@@ -99,6 +100,10 @@ void RedisStore::NoteResult(upstream::RedisFailure failure, int64_t local) {
   } else if (failure == RedisFailure::kNone && away_until_.load(std::memory_order_relaxed) != 0) {
     away_until_.store(0, std::memory_order_relaxed);
   }
+}
+
+void RedisStore::NoteWrong(TimePoint now) const {
+  target_->news().Wrong("", "something else than the state of a limit", now);
 }
 
 }  // namespace gatehouse::filters

@@ -113,6 +113,8 @@ class RedisStore {
     return local < away_until_.load(std::memory_order_relaxed);
   }
   void NoteResult(upstream::RedisFailure failure, int64_t local);
+  // The script was answered with what is no state: that is not Redis, or a key that is not ours.
+  void NoteWrong(TimePoint now) const;
 
   // Null once the policy is gone: nobody reads them any more.
   [[nodiscard]] const RedisLimitMetrics* metrics() const { return retired() ? nullptr : &metrics_; }
