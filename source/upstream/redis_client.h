@@ -222,10 +222,12 @@ class RedisClient {
   [[nodiscard]] const EndpointSet& Endpoints();
   void LookUp();
   void OnLookUpTimer();
-  // What was found out; false and `why`: that was no answer.
-  bool OnFound(const RedisReply& reply, const net::Address& from, std::string* why);
+  // What was found out, from whom and by which name; false and `why`: that was no answer.
+  bool OnFound(const RedisReply& reply, const net::Address& from, std::string_view host,
+               std::string* why);
   bool OnMasterFound(const RedisReply& reply, std::string* why);
-  bool OnSlotsFound(const RedisReply& reply, const net::Address& from, std::string* why);
+  bool OnSlotsFound(const RedisReply& reply, const net::Address& from, std::string_view from_host,
+                    std::string* why);
   void OnNothingFound(std::string_view why);
   void OnTable();
   void UseMaster(RedisServer* server);

@@ -78,13 +78,14 @@ void RedisLookup::OnClosed(std::string_view why) {
 }
 
 void RedisLookup::OnAnswered(RedisConnection& connection, const RedisReply& reply) {
-  const net::Address from = candidates_[next_ - 1].address;
+  // A copy: what is found may begin another lookup.
+  const auto [from, host] = candidates_[next_ - 1];
   connection_ = nullptr;
   // Buried: the reply lives on for this turn.
   connection.Close("that was all");
   std::string why;
   running_ = false;
-  if (client_.OnFound(reply, from, &why)) {
+  if (client_.OnFound(reply, from, host, &why)) {
     last_good_ = from;
     return;
   }

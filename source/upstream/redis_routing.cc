@@ -163,7 +163,8 @@ bool RedisClient::Redirect(RedisServer& from, RedisCall& call, const RedisReply&
   to.set_port(moved->port);
   if (!moved->host.empty() && !Resolve(moved->host, moved->port, &to)) return false;
   if (++call.turns_ > kMaxTurns || servers_.size() >= kMaxServers) return false;
-  RedisServer& server = ServerAt(to, NameOf(moved->host));
+  // Who names no host has, on another port, the certificate that he has here.
+  RedisServer& server = ServerAt(to, moved->host.empty() ? from.host() : NameOf(moved->host));
   if (!moved->ask) {
     if (!slots_.empty()) slots_[moved->slot] = IndexOf(server);
     LookUp();
@@ -216,13 +217,14 @@ void RedisClient::OnLookUpTimer() {
   lookup_->Start(std::move(candidates), {"CLUSTER", "SLOTS"});
 }
 
-bool RedisClient::OnFound(const RedisReply& reply, const net::Address& from, std::string* why) {
+bool RedisClient::OnFound(const RedisReply& reply, const net::Address& from, std::string_view host,
+                          std::string* why) {
   if (reply.is_error()) {
     *why = std::string(reply.text.substr(0, kMaxWords));
     return false;
   }
   if (target_->spec().topology == RedisTopology::kSentinel) return OnMasterFound(reply, why);
-  return OnSlotsFound(reply, from, why);
+  return OnSlotsFound(reply, from, host, why);
 }
 
 bool RedisClient::OnMasterFound(const RedisReply& reply, std::string* why) {
@@ -252,7 +254,7 @@ bool RedisClient::OnMasterFound(const RedisReply& reply, std::string* why) {
 }
 
 bool RedisClient::OnSlotsFound(const RedisReply& reply, const net::Address& from,
-                               std::string* why) {
+                               std::string_view from_host, std::string* why) {
   const std::vector<RedisSlotRange> ranges = ParseRedisSlots(reply);
   if (ranges.empty()) {
     *why = "it knows of no slots: the cluster is not set up";
@@ -268,7 +270,7 @@ bool RedisClient::OnSlotsFound(const RedisReply& reply, const net::Address& from
     const std::string_view host = named ? range.name : range.host;
     if (!host.empty() && !Resolve(host, range.port, &address)) continue;
     if (servers_.size() >= kMaxServers) break;
-    const uint16_t index = IndexOf(ServerAt(address, range.name));
+    const uint16_t index = IndexOf(ServerAt(address, host.empty() ? from_host : range.name));
     std::fill(slots_.begin() + range.first, slots_.begin() + range.last + 1, index);
   }
   if (masters_.empty()) {

@@ -130,6 +130,54 @@ TEST_F(RedisServerTest, Tls) {
   EXPECT_THAT(News(), ElementsAre(HasSubstr("certificate")));
 }
 
+// A Redis Cluster that says "as you have reached me" has the certificate of the name that it was
+// reached by.
+TEST_F(RedisServerTest, TlsOfAClusterWithoutAddresses) {
+  const net::TestCa ca("Test CA");
+  const net::TestCertificate site = ca.Issue({.names = "DNS:redis.test"});
+  RedisProcess redis(RedisProcess::Unstarted{}, {"--port",
+                                                 "0",
+                                                 "--tls-port",
+                                                 "PORT",
+                                                 "--tls-cert-file",
+                                                 "site.pem",
+                                                 "--tls-key-file",
+                                                 "site.key",
+                                                 "--tls-ca-cert-file",
+                                                 "ca.pem",
+                                                 "--tls-auth-clients",
+                                                 "no",
+                                                 "--cluster-enabled",
+                                                 "yes",
+                                                 "--cluster-port",
+                                                 std::to_string(RedisProcess::FreePort()),
+                                                 "--tls-cluster",
+                                                 "yes",
+                                                 "--cluster-preferred-endpoint-type",
+                                                 "unknown-endpoint"});
+  redis.Write("site.pem", site.pem);
+  redis.Write("site.key", site.key_pem);
+  redis.Write("ca.pem", ca.Text().text);
+  redis.Start();
+  const auto context = net::TlsClientContext::Create({.server = {.ca = ca.Text()}});
+  ASSERT_TRUE(context.ok()) << context.status();
+  const auto use = [&](RedisTopology topology) {
+    Use({redis.port()}, {.topology = topology}, *context);
+    const net::Address address = cluster_->endpoints()->begin()->endpoint->address();
+    upstreams_->UpdateEndpoints(
+        cluster_->key(),
+        EndpointSet::Make({{.address = address, .text = "redis.test", .host = "redis.test"}},
+                          nullptr));
+  };
+  use(RedisTopology::kSingle);
+  EXPECT_EQ(Command("CLUSTER", "ADDSLOTSRANGE", {"0", "16383"}), "OK");
+  EXPECT_TRUE(Until([&] { return Command("SET", "a", {"1"}) == "OK"; }));
+  use(RedisTopology::kCluster);
+  (void)News();
+  EXPECT_EQ(Command("GET", "a"), "1");
+  EXPECT_THAT(News(), testing::IsEmpty());
+}
+
 TEST_F(RedisServerTest, KilledAndStartedAgain) {
   RedisProcess redis;
   Use({redis.port()});
