@@ -27,11 +27,15 @@ constexpr uint32_t kOwnerMask = 0xfff;
 // Three keys for seven places: with so many sets, one in a hundred is over-full by chance.
 size_t SetsFor(size_t max_keys) { return std::max<size_t>((max_keys + 2) / 3, 1); }
 
+void* Map(size_t bytes) {
+  return mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+              -1, 0);
+}
+
 // Zero, and taken from the system page by page, as it is used.
 void* Reserve(size_t bytes) {
-  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  CHECK(memory != MAP_FAILED);
+  void* memory = Map(bytes);
+  CHECK(memory != MAP_FAILED);  // Check() has tried
   // Random places in a large table miss the TLB as much as the cache.
   if (bytes >= kLarge) madvise(memory, bytes, MADV_HUGEPAGE);
   return memory;
@@ -71,11 +75,24 @@ absl::Status LimitTable::Check(const LimitRules& rules, size_t max_keys) {
     if (rule.kind() != LimitKind::kSlidingLog) continue;
     bytes += Wide{rule.limit()} * sizeof(int64_t) * SetsFor(max_keys) * kLimitPlaces;
   }
-  if (bytes <= kMostLogBytes) return absl::OkStatus();
-  return InvalidArgument(fmt::format(
-      "sliding logs of {} keys could take {} MiB, more than {}: lower max_keys or the limit, or "
-      "use a sliding window",
-      max_keys, static_cast<uint64_t>(bytes >> 20), kMostLogBytes >> 20));
+  if (bytes > kMostLogBytes) {
+    return InvalidArgument(fmt::format(
+        "sliding logs of {} keys could take {} MiB, more than {}: lower max_keys or the limit, or "
+        "use a sliding window",
+        max_keys, static_cast<uint64_t>(bytes >> 20), kMostLogBytes >> 20));
+  }
+  // Where the process or the system has a bound on what may ever be used (ulimit -v, strict
+  // overcommit).
+  const size_t more = rules.rules().size() > 1 ? kLimitPlaces * sizeof(More) : 0;
+  const size_t places = SetsFor(max_keys) * (sizeof(Set) + more);
+  void* const tried = Map(places);
+  if (tried == MAP_FAILED) {
+    return InvalidArgument(
+        fmt::format("{} keys can take {} MiB, more than the system gives: lower max_keys", max_keys,
+                    places >> 20));
+  }
+  munmap(tried, places);
+  return absl::OkStatus();
 }
 
 LimitTable::LimitTable(LimitRules rules, size_t max_keys) : sets_count_(SetsFor(max_keys)) {

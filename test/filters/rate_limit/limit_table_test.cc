@@ -1,5 +1,7 @@
 #include "source/filters/rate_limit/limit_table.h"
 
+#include <sys/resource.h>
+
 #include <atomic>
 #include <fstream>
 #include <set>
@@ -264,6 +266,24 @@ TEST(LimitTableTest, LogsThatCouldTakeTooMuchAreRefused) {
   EXPECT_FALSE(LimitRules::Make(std::vector<LimitSpec>(5, Bucket(1, 1h, 2))).ok());
   EXPECT_EQ(MessageOf(LimitRules::Make(std::vector{Bucket(1, 1h, 2), Bucket(0, 1h, 2)}).status()),
             "limits[1]: must be more than 0; to let nothing pass, use a respond route");
+}
+
+TEST(LimitTableTest, MemoryThatTheSystemDoesNotGiveIsRefused) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "has more than that reserved itself";
+#endif
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  const rlimit low = {size_t{512} << 20, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &low), 0);
+  const LimitRules rules = Rules({Bucket(1, 1s, 1)});
+  const absl::Status few = LimitTable::Check(rules, 1000);
+  const absl::Status many = LimitTable::Check(rules, 20'000'000);
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+  EXPECT_TRUE(few.ok()) << few;
+  EXPECT_EQ(MessageOf(many),
+            "20000000 keys can take 1220 MiB, more than the system gives: lower max_keys");
+  EXPECT_TRUE(LimitTable::Check(rules, 20'000'000).ok());
 }
 
 TEST(LimitTableTest, MemoryIsBounded) {
