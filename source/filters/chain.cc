@@ -23,6 +23,7 @@ absl::StatusOr<FilterChain> FilterChain::Build(std::vector<NamedFilter> filters)
   std::ranges::reverse(chain.response_headers_);
   std::ranges::reverse(chain.response_body_);
   std::ranges::reverse(chain.response_trailers_);
+  std::ranges::reverse(chain.response_end_);
   std::ranges::reverse(chain.finish_);
   std::ranges::reverse(chain.destroy_);
   return chain;
@@ -53,6 +54,7 @@ void FilterChain::Pack(const AnyFilter& any, uint32_t index) {
   if (any.response_trailers != nullptr) {
     response_trailers_.push_back({place, any.response_trailers});
   }
+  if (any.response_end != nullptr) response_end_.push_back({place, any.response_end});
   if (any.finish != nullptr) finish_.push_back({place, any.finish});
 }
 
@@ -77,6 +79,13 @@ void FilterRun::Start(const FilterChain& chain, FilterContext& context, void* ow
   if (chain.call_bytes_ == 0) return;
   state_ = static_cast<char*>(context.arena().Allocate(chain.call_bytes_, chain.call_align_));
   for (const FilterChain::CallState& call : chain.construct_) call.run(state_ + call.offset);
+}
+
+void FilterRun::ResponseEnd() {
+  if (chain_ == nullptr) return;
+  for (const FilterChain::FinishHook& hook : chain_->response_end_) {
+    if (hook.index < reached_) hook.run(CallOf(hook), hook.filter, *context_);
+  }
 }
 
 void FilterRun::Finish() {

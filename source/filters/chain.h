@@ -96,6 +96,7 @@ class FilterChain {
   std::vector<HeadersHook> response_headers_;
   std::vector<BodyHook> response_body_;
   std::vector<HeadersHook> response_trailers_;
+  std::vector<FinishHook> response_end_;
   std::vector<FinishHook> finish_;
   std::vector<CallState> construct_;
   std::vector<CallState> destroy_;
@@ -165,6 +166,10 @@ class FilterRun {
   // is replaced, so a filter may see OnResponseHeaders a second time. A filter that replied in a
   // response hook, and those nearer to the origin, do not see its own reply.
   void BeginReply();
+
+  // Before the last of the response, the origin's or another one, is written to the client:
+  // OnResponseEnd of each filter that the request reached. Once at most; not when it breaks off.
+  void ResponseEnd();
 
   // Once the exchange is over, however it ended: OnFinish of each filter that the request reached,
   // then the calls are destroyed, and with them what they wait for. May be called again, and

@@ -65,6 +65,7 @@ enum class Hooks : uint8_t {
   kResponseBody = 16,
   kResponseTrailers = 32,
   kFinish = 64,
+  kResponseEnd = 128,
 };
 constexpr Hooks operator|(Hooks a, Hooks b) {
   return static_cast<Hooks>(static_cast<uint8_t>(a) | static_cast<uint8_t>(b));
@@ -94,6 +95,7 @@ struct AnyFilter {
   HeadersHook response_headers = nullptr;
   BodyHook response_body = nullptr;
   HeadersHook response_trailers = nullptr;
+  FinishHook response_end = nullptr;
   FinishHook finish = nullptr;
   std::string (*explain)(const void* filter, FilterContext& context) = nullptr;
   // Body hooks: 0 streams, more is the limit of a whole body.
@@ -114,6 +116,7 @@ GATEHOUSE_DEFINES_HOOK(DefinesRequestTrailers, OnRequestTrailers)
 GATEHOUSE_DEFINES_HOOK(DefinesResponseHeaders, OnResponseHeaders)
 GATEHOUSE_DEFINES_HOOK(DefinesResponseBody, OnResponseBody)
 GATEHOUSE_DEFINES_HOOK(DefinesResponseTrailers, OnResponseTrailers)
+GATEHOUSE_DEFINES_HOOK(DefinesResponseEnd, OnResponseEnd)
 GATEHOUSE_DEFINES_HOOK(DefinesFinish, OnFinish)
 #undef GATEHOUSE_DEFINES_HOOK
 
@@ -133,6 +136,8 @@ constexpr void CheckHooks() {
                 "kHooks and Call disagree about OnResponseBody");
   static_assert(Has(kHooks, Hooks::kResponseTrailers) == DefinesResponseTrailers<Call>,
                 "kHooks and Call disagree about OnResponseTrailers");
+  static_assert(Has(kHooks, Hooks::kResponseEnd) == DefinesResponseEnd<Call>,
+                "kHooks and Call disagree about OnResponseEnd");
   static_assert(Has(kHooks, Hooks::kFinish) == DefinesFinish<Call>,
                 "kHooks and Call disagree about OnFinish");
 }
@@ -146,9 +151,9 @@ Verdict CallBody(void* call, const void* filter, FilterContext& context, Chain& 
   return (static_cast<typename F::Call*>(call)->*kMethod)(*static_cast<const F*>(filter), context,
                                                           data, end);
 }
-template <typename F>
+template <typename F, auto kMethod>
 void CallFinish(void* call, const void* filter, FilterContext& context) {
-  static_cast<typename F::Call*>(call)->OnFinish(*static_cast<const F*>(filter), context);
+  (static_cast<typename F::Call*>(call)->*kMethod)(*static_cast<const F*>(filter), context);
 }
 
 template <typename F>
@@ -199,7 +204,12 @@ template <typename F>
   if constexpr (Has(F::kHooks, Hooks::kResponseTrailers)) {
     any.response_trailers = &internal::CallHeaders<F, &Call::OnResponseTrailers>;
   }
-  if constexpr (Has(F::kHooks, Hooks::kFinish)) any.finish = &internal::CallFinish<F>;
+  if constexpr (Has(F::kHooks, Hooks::kResponseEnd)) {
+    any.response_end = &internal::CallFinish<F, &Call::OnResponseEnd>;
+  }
+  if constexpr (Has(F::kHooks, Hooks::kFinish)) {
+    any.finish = &internal::CallFinish<F, &Call::OnFinish>;
+  }
   if constexpr (internal::Explains<F>) {
     any.explain = [](const void* self, FilterContext& context) {
       return static_cast<const F*>(self)->Explain(context);

@@ -225,6 +225,7 @@ Exchange::Outcome Exchange::SendResponse() {
     // There is no retry any more.
     replay_ok_ = false;
     replay_.Clear();
+    if (!has_body || own_body) run_.ResponseEnd();
     downstream_->SendHead(response_, !has_body);
     if (response_.status == 101 && !local_) StartTunnel();
     if (!has_body) {

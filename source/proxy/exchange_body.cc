@@ -149,6 +149,8 @@ void Exchange::PumpResponse() {
     }
   }
   const bool ends = down_.ready_ended && !down_.trailers;
+  // Who has got the last byte may find that nothing of this request is left.
+  if (down_.ready_ended) run_.ResponseEnd();
   if (!down_.ready.empty() || ends) downstream_->SendBody(down_.ready, ends);
   if (down_.ready_ended) {
     if (down_.trailers) downstream_->SendTrailers(response_trailers_);

@@ -61,6 +61,7 @@ Exchange::Outcome Exchange::StartReply(const LocalReply& reply, std::string_view
     WriteGrpcStatus(reply, response_trailers_);
     down_.done = true;
     deadline_ = kNever;
+    run_.ResponseEnd();
     downstream_->SendTrailers(response_trailers_);
     return Next(Phase::kSendResponse);
   }

@@ -137,6 +137,19 @@ TEST_F(ChainTest, RequestsGoInOrderResponsesInReverse) {
             "c.finish b.finish a.finish");
 }
 
+TEST_F(ChainTest, WhomTheRequestReachedHearsOfTheResponsesEnd) {
+  run_.ResponseEnd();
+  Chain({{.name = "a"}, {.name = "b", .request_headers = Act::kReply}, {.name = "c"}});
+  EXPECT_EQ(run_.RequestHeaders(), Progress::kReply);
+  run_.BeginReply();
+  EXPECT_EQ(run_.ResponseHeaders(), Progress::kDone);
+  run_.ResponseEnd();
+  run_.Finish();
+  EXPECT_EQ(Diary(),
+            "a.request b.request b.response a.response b.response end a.response end "
+            "b.finish a.finish");
+}
+
 TEST_F(ChainTest, AbsentHooksAreNotCalledAndTheRestOfTheFilterIs) {
   Chain({{.name = "a", .request_headers = Act::kAbsent},
          {.name = "b", .response_headers = Act::kAbsent}});

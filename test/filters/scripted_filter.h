@@ -55,7 +55,8 @@ class ScriptedFilter {
  public:
   static constexpr Hooks kHooks = Hooks::kRequestHeaders | Hooks::kRequestBody |
                                   Hooks::kRequestTrailers | Hooks::kResponseHeaders |
-                                  Hooks::kResponseBody | Hooks::kResponseTrailers | Hooks::kFinish;
+                                  Hooks::kResponseBody | Hooks::kResponseTrailers |
+                                  Hooks::kResponseEnd | Hooks::kFinish;
   static constexpr BodyMode kRequestBody = BodyMode::kStream;
   static constexpr BodyMode kResponseBody = BodyMode::kStream;
 
@@ -84,6 +85,9 @@ class ScriptedFilter {
     }
     Verdict OnResponseTrailers(const ScriptedFilter& filter, FilterContext& context) {
       return filter.Do(filter.script_.response_trailers, "rtrailers", context);
+    }
+    void OnResponseEnd(const ScriptedFilter& filter, FilterContext&) {
+      filter.Note("response end");
     }
     void OnFinish(const ScriptedFilter& filter, FilterContext&) { filter.Note("finish"); }
 

@@ -263,6 +263,11 @@ void RateLimit::Call::WriteResponse(FilterContext& context) const {
   if (extras_ != nullptr) WriteExtras(context);
 }
 
+// Whoever has all of the answer may ask again: the place is free by then.
+void RateLimit::Call::OnResponseEnd(const RateLimit&, FilterContext& context) {
+  if (holds_ && phase_ == Phase::kPassed) EndHeld(context);
+}
+
 void RateLimit::Call::OnFinish(const RateLimit&, FilterContext& context) {
   if (!holds_) return;
   if (asides_ != nullptr) EndAsides();

@@ -29,7 +29,8 @@ class ServiceCheck;
 
 class RateLimit {
  public:
-  static constexpr Hooks kHooks = Hooks::kRequestHeaders | Hooks::kResponseHeaders | Hooks::kFinish;
+  static constexpr Hooks kHooks =
+      Hooks::kRequestHeaders | Hooks::kResponseHeaders | Hooks::kResponseEnd | Hooks::kFinish;
   [[nodiscard]] static absl::StatusOr<RateLimit> Build(const filters::v1::RateLimitFilter& config,
                                                        BuildContext& build);
 
@@ -42,7 +43,7 @@ class RateLimit {
   //            OnRequestHeaders
   //                   |          store, turn
   //                   v  <---------------------- (waits)
-  //   kAsking ------> each policy: taken ---------> kPassed:   OnFinish ends what is held
+  //   kAsking ------> each policy: taken ---------> kPassed:   the response's end ends what is held
   //      |                \---- refused ----------> kRejected: what was taken is given back
   //      \--- the exchange ends meanwhile: OnFinish gives back
   //
@@ -51,6 +52,7 @@ class RateLimit {
   struct Call {
     Verdict OnRequestHeaders(const RateLimit& filter, FilterContext& context);
     Verdict OnResponseHeaders(const RateLimit& filter, FilterContext& context);
+    void OnResponseEnd(const RateLimit& filter, FilterContext& context);
     void OnFinish(const RateLimit& filter, FilterContext& context);
 
    private:
