@@ -106,18 +106,12 @@ std::optional<MirrorTable::Place> MirrorTable::FindOrInsert(const LimitRequest& 
   const Lock lock(sets_[set].lock);
   if (const auto found = Find(request.hash)) return found;
   const std::optional<uint32_t> way = Choose(set, terms, micros);
-  if (!way) {
-    crowded_.fetch_add(1, std::memory_order_relaxed);
-    return std::nullopt;
-  }
+  if (!way) return std::nullopt;
   const Place place = {TagOf(request.hash), set, *way};
   const Key key = KeyAt(place);
   const Lock key_lock(key.entry.lock);
   // Somebody may have used it since Choose() looked.
-  if (key.entry.dirty || key.entry.pushing || key.entry.unsynced > 0) {
-    crowded_.fetch_add(1, std::memory_order_relaxed);
-    return std::nullopt;
-  }
+  if (key.entry.dirty || key.entry.pushing || key.entry.unsynced > 0) return std::nullopt;
   key.entry.version = 0;
   key.entry.urgent = false;
   key.entry.last = 0;

@@ -40,11 +40,14 @@ class MirrorTable {
 
   // Where a key is, for as long as it is there.
   struct Place {
-    uint64_t tag = 0;
+    uint64_t tag = 0;  // of a key never 0
     uint32_t set = 0;
     uint32_t way = 0;
   };
   struct Taken {
+    // False: the key found no place, and nothing below is of use.
+    [[nodiscard]] bool placed() const { return place.tag != 0; }
+
     LimitOutcome outcome = LimitOutcome::kAsk;  // or kDecided
     // The caller has to see to it that the place is pushed: nobody else will.
     bool dirty = false;
@@ -87,8 +90,6 @@ class MirrorTable {
   // Another answer had this.
   void Adopt(uint64_t key_hash, const RedisTerms& terms, const States& states, int64_t micros);
 
-  // Keys that found no place.
-  [[nodiscard]] uint64_t crowded() const { return crowded_.load(std::memory_order_relaxed); }
   // Units of all keys that Redis has not acknowledged. Looks at all places.
   [[nodiscard]] uint64_t Unsynced() const;
 
@@ -164,7 +165,6 @@ class MirrorTable {
   std::unique_ptr<void, Free> memory_;
   Set* sets_;
   More* more_;
-  std::atomic<uint64_t> crowded_ = 0;
 };
 
 }  // namespace gatehouse::filters

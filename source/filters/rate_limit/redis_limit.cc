@@ -76,7 +76,11 @@ LimitOutcome RedisLimit::Take(upstream::Upstreams& upstreams, const LimitRequest
   if (!terms.synced()) return LimitOutcome::kAsk;
   const MirrorTable::Taken taken =
       store_->mirror()->Take(request, terms, store_->RedisMicros(request.micros), takes);
-  if (taken.dirty || taken.urgent) {
+  if (!taken.placed()) {
+    if (const RedisLimitMetrics* const ids = store_->metrics()) {
+      upstreams.counters().Add(ids->crowded_out);
+    }
+  } else if (taken.dirty || taken.urgent) {
     RedisErrands& errands = RedisErrands::Of(upstreams, store_);
     errands.Note(taken);
     // What passed is told first.

@@ -41,6 +41,7 @@ struct RedisLimitMetrics {
   observe::CounterId errands_failed;
   observe::CounterId places_renewed;
   observe::CounterId units_given_up;
+  observe::CounterId crowded_out;
 
   template <typename Visitor>
   void Visit(Visitor& visit) {
@@ -69,6 +70,8 @@ struct RedisLimitMetrics {
           "Leases that were renewed because their requests still ran.");
     visit(units_given_up, "gatehouse_rate_limit_redis_units_given_up_total",
           "Units that passed and that Redis will not be told of.");
+    visit(crowded_out, "gatehouse_rate_limit_redis_crowded_out_total",
+          "Requests that could not be counted between syncs because too many keys were in use.");
   }
 };
 

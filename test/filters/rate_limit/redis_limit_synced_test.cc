@@ -62,6 +62,21 @@ TEST_F(RedisLimitSyncedTest, AsksWhenTooMuchIsUnsynced) {
   EXPECT_EQ(takes.takes[0].remaining, 28u);
 }
 
+TEST_F(RedisLimitSyncedTest, KeysWithoutAPlaceAskRedis) {
+  RedisLimitSpec spec = Synced({Window(100, hours(1000))}, 10);
+  spec.sync_interval = std::chrono::seconds(30);
+  spec.max_keys = 1;
+  TestGateway gateway = Gateway(spec);
+  std::vector<Pending> pending(9);
+  for (int i = 0; i < 9; ++i) gateway.Begin(pending[i], "k" + std::to_string(i));
+  // Seven are there, and are not given up before Redis knows of them.
+  EXPECT_FALSE(pending[6].asked);
+  EXPECT_TRUE(pending[7].asked);
+  ASSERT_TRUE(Until([&] { return pending[7].outcome && pending[8].outcome; }));
+  EXPECT_EQ(pending[8].outcome, Outcome::kAllowed);
+  EXPECT_EQ(Total(MetricsOf().crowded_out), 2u);
+}
+
 TEST_F(RedisLimitSyncedTest, GatewaysLearnOfEachOther) {
   const RedisLimitSpec spec = Synced({Window(100, hours(1000))}, 10);
   TestGateway one = Gateway(spec);
