@@ -342,10 +342,13 @@ void MirrorTable::Unlist(Place place, bool was_pushing) {
   const Key key = KeyAt(place);
   const Lock lock(key.entry.lock);
   if (!Holds(place)) return;
-  key.entry.dirty = key.entry.urgent = false;
-  if (!was_pushing) return;
-  key.entry.pushing = false;
-  key.more.pushed = 0;
+  if (was_pushing) {
+    // If it is dirty, somebody has listed it since.
+    key.entry.pushing = false;
+    key.more.pushed = 0;
+  } else {
+    key.entry.dirty = key.entry.urgent = false;
+  }
 }
 
 void MirrorTable::Adopt(uint64_t key_hash, const RedisTerms& terms, const States& states,

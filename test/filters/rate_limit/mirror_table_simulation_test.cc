@@ -136,6 +136,17 @@ TEST_F(MirrorTableTest, WhatPassesWhileAPushIsUnderWayIsToldNext) {
   }
 }
 
+// Another worker had it on its list when the one that pushed went.
+TEST_F(MirrorTableTest, WhatAnotherHasListedStaysListed) {
+  const MirrorTable::Taken first = Take();
+  ASSERT_TRUE(mirror_.BeginPush(first.place, terms_));
+  ASSERT_TRUE(Take().dirty);
+  mirror_.Unlist(first.place, /*was_pushing=*/true);
+  const auto push = mirror_.BeginPush(first.place, terms_);
+  ASSERT_TRUE(push);
+  EXPECT_EQ(push->units, 2u);
+}
+
 // Or a flood while Redis is away would fill the list.
 TEST_F(MirrorTableTest, AKeyThatHasToAskIsOnAListAlready) {
   int listed = 0;
