@@ -50,6 +50,7 @@ class Outages(RedisLimitTest):
             self.assertEqual(self.passed(gateway, 40), 10)
             gateway.wait_for_metric(10, name, policy="limit", decision="allowed")
             gateway.wait_for_metric(30, name, policy="limit", decision="rejected")
+            self.assertTrue(all("RLU" in record["flags"] for record in gateway.log(40)))
             self.assertEqual(gateway.metric("gatehouse_rate_limit_redis_checks_total", policy="limit", result="ok"), 0)
 
     def test_exact_again_after_the_outage(self):

@@ -130,6 +130,7 @@ class Service(RateLimitTest):
         service.close()
         gateway = self.asking(service, store={"gateways": 2}, token_bucket={"rate": NO_REFILL, "burst": 10})
         self.assertEqual(Counter(self.statuses(gateway, 20)), {200: 5, 429: 15})
+        self.assertTrue(all("RLU" in record["flags"] for record in gateway.log(20)))
 
     def test_answers_that_are_none(self):
         answers = [b"\x08", b"<html>", b"", lambda: {"statuses": [{"code": "OK"}]}, grpc.StatusCode.INVALID_ARGUMENT,

@@ -66,6 +66,8 @@ struct LimitTakes {
   // A limit of kConcurrency counts the request until Release(): whatever config it came by, only
   // what it was counted by knows.
   bool holds = false;
+  // By this process, because the store of the limit did not answer.
+  bool alone = false;
 
   // Until all of those that rejected would allow it.
   [[nodiscard]] Duration retry_after() const;

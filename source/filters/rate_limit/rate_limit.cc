@@ -170,6 +170,7 @@ Verdict RateLimit::Call::Admit(FilterContext& context) {
   for (const AppliedLimit& applied : std::span(applied_, count_)) {
     const RateLimitMetrics& metrics = *applied.policy->metrics;
     if (applied.policy->dry_run) continue;
+    if (applied.takes.alone) context.AddFlag(observe::LogFlag::kRateLimitUnavailable);
     if (applied.state == State::kUncounted) {
       counters.Add(metrics.unavailable_allowed);
       context.AddFlag(observe::LogFlag::kRateLimitUnavailable);
@@ -205,6 +206,7 @@ Verdict RateLimit::Call::Refuse(AppliedLimit& applied, FilterContext& context) {
   }
   context.counters().Add(policy.metrics->rejected);
   context.AddFlag(observe::LogFlag::kRateLimited);
+  if (applied.takes.alone) context.AddFlag(observe::LogFlag::kRateLimitUnavailable);
   Reply reply{policy.status, "rate_limited", "Too many requests; try again later."};
   if (applied.keyless) {
     reply.detail = "The request lacks what its limit is counted by.";

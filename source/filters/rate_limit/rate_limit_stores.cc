@@ -211,6 +211,7 @@ void RateLimit::Call::Learn(const ServiceCheck& check, FilterContext& context,
   if (check.outcome() != LimitOutcome::kDecided) {
     if (applied.policy->store.on_failure == StoreFailure::kLocal) {
       TakeLocally(applied, context);
+      applied.takes.alone = true;
     } else {
       Decide(applied, check.outcome());
     }

@@ -75,6 +75,7 @@ LimitOutcome RedisStore::DecideAlone(const RedisTerms& terms, const LimitRequest
     return LimitOutcome::kUnavailable;
   }
   const bool allowed = fallback_.Take(request.hash, request.cost, request.micros, takes);
+  takes.alone = true;
   if (ids != nullptr) counters.Add(allowed ? ids->fallback_allowed : ids->fallback_rejected);
   return LimitOutcome::kDecided;
 }
