@@ -234,7 +234,7 @@ void RateLimit::Call::GiveBackAll(FilterContext& context) {
     } else {
       // What comes back to a queue until a request's turn is on account of those before it.
       if (applied.takes.count == 1) request.micros += delay.count();
-      budget->redis()->GiveBack(context.upstreams(), request);
+      budget->redis()->GiveBack(context.upstreams(), request, applied.takes);
     }
   }
 }

@@ -109,15 +109,15 @@ LimitOutcome RedisLimit::DecideAlone(const std::shared_ptr<RedisStore>& store,
   return outcome;
 }
 
-void RedisLimit::GiveBack(upstream::Upstreams& upstreams, const LimitRequest& request) {
+void RedisLimit::GiveBack(upstream::Upstreams& upstreams, const LimitRequest& request,
+                          const LimitTakes& takes) {
   const RedisTerms& terms = store_->terms();
   const int64_t now = upstreams.loop().WallMicros();
   const int64_t since = std::max<int64_t>(now - request.micros, 0);
   if (request.cost == 0) return;
-  const bool alone = store_->IsAway(now) && terms.on_failure == StoreFailure::kLocal;
   // Places and units were counted together, whatever the terms are by now.
   if (!RedisErrands::Of(upstreams, store_).Release(request.hash, request.cost)) {
-    if (alone) {
+    if (takes.alone) {
       store_->fallback().GiveBack(request.hash, request.cost, request.micros, now);
     } else {
       store_->fallback().Release(request.hash, request.cost, now);
@@ -131,7 +131,7 @@ void RedisLimit::GiveBack(upstream::Upstreams& upstreams, const LimitRequest& re
       return;
     }
   }
-  if (alone) return;
+  if (takes.alone) return;  // Redis may know nothing of it
   RedisErrands::Of(upstreams, store_).GiveBack(DigestOf(request.key), request.cost, since);
 }
 

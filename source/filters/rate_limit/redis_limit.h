@@ -51,8 +51,9 @@ class RedisLimit {
   // Decides without waiting if it can: synced, or while the store is away.
   [[nodiscard]] LimitOutcome Take(upstream::Upstreams& upstreams, const LimitRequest& request,
                                   LimitTakes& takes);
-  // What was taken for the request: a later policy rejected it. Does not wait.
-  void GiveBack(upstream::Upstreams& upstreams, const LimitRequest& request);
+  // What was taken for the request, by `takes`: a later policy rejected it. Does not wait.
+  void GiveBack(upstream::Upstreams& upstreams, const LimitRequest& request,
+                const LimitTakes& takes);
   // kConcurrency: the request is over. On the worker where it was taken. Does not wait.
   void Release(upstream::Upstreams& upstreams, const LimitRequest& request);
   // For `explain`: what this process knows of the key; nullopt: nothing.

@@ -71,7 +71,9 @@ class TestGateway {
                             Settle(its, its.check->outcome());
                           }});
   }
-  void GiveBack(const Pending& pending) { limit_->GiveBack(upstreams_, pending.request); }
+  void GiveBack(const Pending& pending) {
+    limit_->GiveBack(upstreams_, pending.request, pending.takes);
+  }
   void Release(const Pending& pending) { limit_->Release(upstreams_, pending.request); }
   [[nodiscard]] RedisLimit& limit() { return *limit_; }
   void Forget() { limit_.reset(); }

@@ -274,6 +274,23 @@ TEST_F(RedisLimitTest, APlaceThatWasHadWithoutRedisIsGivenBackOnce) {
   EXPECT_EQ(AskMany(gateway, "k", 5), 1);
 }
 
+// Redis is back by then: what was counted here comes back here, and nothing there.
+TEST_F(RedisLimitTest, WhatWasHadWithoutRedisIsNotGivenBackToIt) {
+  TestGateway gateway = Gateway(Spec({Bucket(4, 1, hours(1))}));
+  redis_.Kill();
+  Pending pending;
+  gateway.Begin(pending, "k");
+  ASSERT_TRUE(Until([&] { return pending.outcome.has_value(); }));
+  EXPECT_TRUE(pending.takes.alone);
+  redis_.Start();
+  LimitTakes takes;
+  ASSERT_TRUE(
+      Until([&] { return Ask(gateway, "other", 1, &takes) == Outcome::kAllowed && !takes.alone; }));
+  EXPECT_EQ(AskMany(gateway, "k", 9), 4);
+  gateway.GiveBack(pending);
+  EXPECT_EQ(AskMany(gateway, "k", 9), 0);
+}
+
 // A limit of places may be gone by the time that a place is given back: then it is not renewed.
 TEST_F(RedisLimitTest, PlacesAreGivenBackByWhateverTermsThereAre) {
   RedisLimitSpec running = Spec({Bucket(100, 1, hours(1)), Running(1)});
