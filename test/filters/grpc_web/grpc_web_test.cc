@@ -225,6 +225,7 @@ TEST_F(GrpcWebTest, AReplyForgetsTheBodyOfWhatItReplaces) {
   EXPECT_FALSE(context_.response_body().empty());
   run_.BeginReply();
   EXPECT_TRUE(context_.response_body().empty());
+  run_.Finish();  // before the diary goes
 }
 
 }  // namespace
