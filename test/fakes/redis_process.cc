@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <string_view>
 #include <utility>
 
@@ -113,16 +114,18 @@ RedisProcess::~RedisProcess() {
   std::filesystem::remove_all(folder_, ignored);
 }
 
+// Not one that the system gives to those who ask for any: the next connection could be given it,
+// and a server that is killed and started again would not have it back.
 uint16_t RedisProcess::FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address = Loopback(0);
-  socklen_t size = sizeof(address);
-  CHECK(bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0);
-  CHECK(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0);
-  close(fd);
-  const uint16_t port = ntohs(address.sin_port);
-  // A Redis Cluster also takes the port that is 10000 above.
-  return port < 50000 ? port : static_cast<uint16_t>(port - 20000);
+  static std::random_device device;
+  for (;;) {
+    const auto port = static_cast<uint16_t>(12'000 + device() % 20'000);
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const sockaddr_in address = Loopback(port);
+    const bool bound = bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+    close(fd);
+    if (bound) return port;
+  }
 }
 
 void RedisProcess::Write(const std::string& name, const std::string& text) const {

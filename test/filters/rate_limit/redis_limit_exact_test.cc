@@ -73,7 +73,8 @@ TEST_F(RedisLimitExactTest, ThreadsGetExactlyTheLimit) {
 }
 
 TEST_F(RedisLimitExactTest, WorksInARedisCluster) {
-  RedisProcess cluster({"--cluster-enabled", "yes"});
+  RedisProcess cluster(
+      {"--cluster-enabled", "yes", "--cluster-port", std::to_string(RedisProcess::FreePort())});
   (void)cluster.Run({"CLUSTER", "ADDSLOTSRANGE", "0", "16383"});
   ASSERT_TRUE(Until([&] {
     return cluster.Run({"CLUSTER", "INFO"}).find("cluster_state:ok") != std::string::npos;
